@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * event_loop.h: epoll loops with callbacks for file descriptors and timers.
+ *
+ * A source may name a lock: the loop holds it around the callback. What is removed is gone when
+ * event_remove() returns: no callback of that source runs afterwards or is still running, unless
+ * it is the caller itself that runs in it.
+ */
+#ifndef TENON_EVENT_LOOP_H
+#define TENON_EVENT_LOOP_H
+
+#include <pthread.h>
+#include <sys/epoll.h>
+
+#include "log.h"
+#include "util.h"
+
+struct event_loop;
+struct event_source;
+
+/** event_callback - @events are EPOLLIN, EPOLLOUT ...; for timers the number of expirations. */
+typedef void (*event_callback)(void *arg, uint32_t events);
+
+/** event_loop_create() - a loop that nobody runs yet, or NULL with errno. @name: for its thread. */
+struct event_loop *event_loop_create(const char *name);
+
+/** event_loop_destroy() - free it; no thread may run it; sources left are freed, their fds not closed. */
+void event_loop_destroy(struct event_loop *loop);
+
+/** event_loop_run() - dispatch in this thread until event_loop_stop(). */
+void event_loop_run(struct event_loop *loop);
+
+/** event_loop_poll() - dispatch what is ready, wait up to @timeout_ms (-1: for ever) for the first. */
+void event_loop_poll(struct event_loop *loop, int timeout_ms);
+
+/** event_loop_stop() - make event_loop_run() return; any thread, also before it runs. */
+void event_loop_stop(struct event_loop *loop);
+
+/** event_loop_start_thread() - run the loop in a thread of its own. 0 or -errno. */
+int event_loop_start_thread(struct event_loop *loop) __must_check;
+
+/** event_loop_stop_thread() - stop and join that thread; harmless without one. */
+void event_loop_stop_thread(struct event_loop *loop);
+
+/**
+ * event_add_fd() - call @callback whenever @fd is ready; any thread.
+ * @fd: stays the caller's; must stay open until event_remove()
+ * @events: EPOLLIN | EPOLLOUT | EPOLLET ...; 0 registers it disabled
+ * @lock: held around the callback, or NULL
+ * Return: the source, owned by the loop until event_remove(); NULL with errno.
+ */
+struct event_source *event_add_fd(struct event_loop *loop, int fd, uint32_t events,
+				  pthread_mutex_t *lock, event_callback callback, void *arg)
+	__must_check;
+
+/** event_set_events() - change what is waited for (0: nothing). 0 or -errno. */
+int event_set_events(struct event_source *source, uint32_t events);
+
+/** event_add_timer() - a disarmed CLOCK_MONOTONIC timer. NULL with errno. */
+struct event_source *event_add_timer(struct event_loop *loop, pthread_mutex_t *lock,
+				     event_callback callback, void *arg) __must_check;
+
+/** event_set_timer() - first expiry in @delay_ns, then every @period_ns (0: once); delay 0 disarms. */
+void event_set_timer(struct event_source *timer, uint64_t delay_ns, uint64_t period_ns);
+
+/**
+ * event_remove() - end @source (NULL is harmless). With a lock, the caller holds it, or no other
+ * thread can be in the callback; without a lock it waits for a callback running in another thread.
+ */
+void event_remove(struct event_source *source);
+
+#endif

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * virtio.h: the device author's API (VBS-U).
+ *
+ * A device is one const struct virtio_ops, registered with VIRTIO_DEVICE(), and a private struct
+ * whose first member is a struct virtio_common. The core makes both out of the option table,
+ * negotiates features, runs the rings, and shows the device on every transport. All callbacks run
+ * with the device's lock held, never two at a time; a device takes no lock of its own unless it
+ * makes threads. Names follow the virtio 1.4 specification.
+ */
+#ifndef TENON_VIRTIO_H
+#define TENON_VIRTIO_H
+
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_ring.h>
+#include <pthread.h>
+#include <sys/uio.h>
+
+#include "event_loop.h"
+#include "guest_memory.h"
+#include "log.h"
+#include "options.h"
+#include "util.h"
+
+#ifndef VIRTIO_CONFIG_S_SUSPEND
+#define VIRTIO_CONFIG_S_SUSPEND 16 /* virtio 1.4, 2.1 */
+#endif
+#define VIRTIO_QUEUE_SIZE_MAX 32768 /* virtio 1.4, 2.7 */
+#define VIRTIO_NO_VECTOR 0xffff
+#define VIRTIO_QUEUES_MAX 128
+
+struct virtio_common;
+struct vqueue_info;
+struct virtio_transport_ops;
+struct vq_ops;
+
+/** struct virtio_features - 128 feature bits (virtio 1.4, 2.2). */
+struct virtio_features {
+	uint64_t bits[2];
+};
+
+static inline bool virtio_features_test(const struct virtio_features *features, unsigned int bit)
+{
+	return features->bits[bit / 64] & BIT64(bit % 64);
+}
+
+/**
+ * struct virtio_ops - a kind of virtio device. @dev is the private struct.
+ * @name: as in -s ("virtio-rng")
+ * @summary: one line for help
+ * @device_id: VIRTIO_ID_x
+ * @nvq: number of queues; init may call virtio_set_queues() for another
+ * @queue_size: entries a queue, a power of two
+ * @priv_size: sizeof the private struct, allocated zeroed
+ * @cfgsize: bytes of device configuration space; its contents are at vc->config
+ * @features: bits that every instance offers (device bits; the core adds the ring's and transport's);
+ *            init adds others to vc->device_caps
+ * @options: option table over the private struct, or NULL
+ * @init: options are parsed; open the back-end resource. 0 or -errno after one log line
+ * @deinit: release everything; after quiesce
+ * @reset: forget all that the driver did; no request is in flight when it returns
+ * @quiesce: no request in flight and no DMA when it returns, until resume; NULL if the device
+ *           touches guest memory only inside qnotify
+ * @resume: go on after quiesce
+ * @qnotify: the driver made buffers available in @vq (or may have)
+ * @queue_reset: @vq was reset or disabled alone: drop what is in flight of it (NULL: none ever is)
+ * @cfgread: before the driver reads [@offset, @offset + @size) of vc->config: may refresh it
+ * @cfgwrite: the driver wrote @size bytes at @offset; vc->config is not changed by the core.
+ *            NULL: writes are ignored
+ * @apply_features: the driver's features are final (FEATURES_OK, or the first DRIVER_OK of a legacy
+ *            driver) and in vc->negotiated_caps
+ * @set_status: the status changed to @status (not for 0: that is reset)
+ */
+struct virtio_ops {
+	const char *name;
+	const char *summary;
+	uint16_t device_id;
+	uint16_t nvq;
+	uint16_t queue_size;
+	size_t priv_size;
+	uint32_t cfgsize;
+	struct virtio_features features;
+	const struct option_desc *options;
+	int (*init)(void *dev);
+	void (*deinit)(void *dev);
+	void (*reset)(void *dev);
+	void (*quiesce)(void *dev);
+	void (*resume)(void *dev);
+	void (*qnotify)(void *dev, struct vqueue_info *vq);
+	void (*queue_reset)(void *dev, struct vqueue_info *vq);
+	void (*cfgread)(void *dev, uint32_t offset, uint32_t size);
+	void (*cfgwrite)(void *dev, uint32_t offset, uint32_t size, uint32_t value);
+	void (*apply_features)(void *dev);
+	void (*set_status)(void *dev, uint8_t status);
+};
+
+/** VIRTIO_DEVICE() - register @ops at link time under a unique C name @id. */
+#define VIRTIO_DEVICE(id, ...)                                                           \
+	static const struct virtio_ops id = __VA_ARGS__;                                 \
+	static const struct virtio_ops *const virtio_device_##id                         \
+		__attribute__((used, section("virtio_device_types"))) = &(id)
+
+/**
+ * struct vqueue_info - one virtqueue. Devices read @index, @vc and @priv; the rest is the ring's.
+ * @index: its number
+ * @size, @size_max: entries now and at most
+ * @enabled: set up by the driver and usable
+ * @broken: the driver broke the protocol on it; it gives no more chains until reset
+ * @priv: for the device
+ */
+struct vqueue_info {
+	struct virtio_common *vc;
+	uint16_t index;
+	uint16_t size, size_max;
+	bool enabled;
+	bool broken;
+	void *priv;
+
+	/* transport */
+	uint64_t desc_addr, driver_addr, device_addr;
+	uint16_t msix_vector;
+	int kick_fd;
+	struct event_source *kick_source;
+	uint64_t kick_addr; /* where kick_fd is registered as ioeventfd; valid if kick_registered */
+	unsigned int kick_registered;
+
+	/* ring */
+	const struct vq_ops *ops;
+	void *desc, *driver_area, *device_area; /* host addresses, checked whole when enabled */
+	uint16_t last_avail;     /* next available entry to look at */
+	uint16_t used_idx;       /* next used entry to write (not all published yet) */
+	uint16_t published;      /* used index the driver can see */
+	bool event_idx, indirect;
+	bool kicks_armed; /* the driver is asked to kick */
+};
+
+/**
+ * struct virtio_common - the part that every virtio device has; first member of the private struct.
+ * @ops: its kind; @name: for messages; @log: the VM's
+ * @memory: the guest's RAM
+ * @loop: where its events run: virtio_add_event()
+ * @lock: held around all callbacks
+ * @config: ops->cfgsize bytes, little-endian; the device writes it and calls virtio_config_changed()
+ * @device_caps: features offered; @negotiated_caps: what the driver accepted
+ * @vqs, @nvq: the queues
+ */
+struct virtio_common {
+	const struct virtio_ops *ops;
+	const char *name;
+	const char *vm_name;
+	struct logger *log;
+	struct guest_memory *memory;
+	struct event_loop *loop;
+	pthread_mutex_t *lock;
+	uint8_t *config;
+	struct virtio_features device_caps, driver_caps, negotiated_caps;
+	struct vqueue_info *vqs;
+	uint16_t nvq;
+	uint8_t status;
+	uint8_t isr;
+	uint8_t config_generation;
+	bool features_final;
+	bool quiesced;
+	bool legacy_driver; /* driven through the legacy interface since the last reset */
+
+	/* options that every virtio device has */
+	bool opt_legacy, opt_modern, opt_event_idx, opt_indirect;
+
+	const struct virtio_transport_ops *transport;
+	void *transport_arg;
+};
+
+/* ---- For device code; callbacks' threads, lock held ---- */
+
+/** virtio_set_queues() - have @count queues (1..VIRTIO_QUEUES_MAX); init only. 0 or -EINVAL/-ENOMEM. */
+int virtio_set_queues(struct virtio_common *vc, unsigned int count) __must_check;
+
+/** virtio_offer() - offer feature @bit; init only. */
+void virtio_offer(struct virtio_common *vc, unsigned int bit);
+
+/** virtio_has_feature() - did the driver accept feature @bit? */
+static inline bool virtio_has_feature(const struct virtio_common *vc, unsigned int bit)
+{
+	return virtio_features_test(&vc->negotiated_caps, bit);
+}
+
+/** virtio_driver_ok() - has the driver set DRIVER_OK, and is the device neither broken nor quiesced? */
+static inline bool virtio_driver_ok(const struct virtio_common *vc)
+{
+	return (vc->status & (VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET)) ==
+		       VIRTIO_CONFIG_S_DRIVER_OK && !vc->quiesced;
+}
+
+/** virtio_config_changed() - vc->config changed: new generation, config-change notification. */
+void virtio_config_changed(struct virtio_common *vc);
+
+/**
+ * virtio_device_error() - the driver broke the protocol: say which rule in one rate-limited line,
+ * set DEVICE_NEEDS_RESET and notify (virtio 1.4, 2.1.2). @vq: where, or NULL.
+ */
+void virtio_device_error(struct virtio_common *vc, struct vqueue_info *vq, const char *fmt, ...)
+	__format_printf(3, 4);
+
+/**
+ * vq_has_descs() - is there an available chain? Once it says no, the driver has been asked to
+ * kick for the next one, so a loop on it never misses any.
+ */
+bool vq_has_descs(struct vqueue_info *vq);
+
+/**
+ * vq_getchain() - take the next available chain, as host memory.
+ * @idx: to be handed to vq_relchain()
+ * @iov, @n_iov: filled with the buffers in order, device-readable ones first; a descriptor that
+ *               crosses RAM regions takes several
+ * @flags: per iovec, VRING_DESC_F_WRITE where the device writes; may be NULL
+ *
+ * Return: number of iovecs, 0 if there is no chain, -1 if the driver broke the protocol (bad
+ * address, loop, more than @n_iov ...): then nothing was taken and the device needs a reset.
+ */
+int vq_getchain(struct vqueue_info *vq, uint16_t *idx, struct iovec *iov, int n_iov,
+		uint16_t *flags) __must_check;
+
+/** struct vq_chain - a chain with its parts told apart. @out: device-readable bytes; @in: writable. */
+struct vq_chain {
+	uint16_t idx;
+	struct iovec *iov;
+	int out_count, in_count; /* iov[0..out_count) readable, then in_count writable */
+	uint64_t out_len, in_len;
+};
+
+/** vq_pop() - vq_getchain() into a struct vq_chain whose @iov has room for @n_iov. 1, 0 or -1. */
+int vq_pop(struct vqueue_info *vq, struct vq_chain *chain, struct iovec *iov, int n_iov)
+	__must_check;
+
+/** vq_retchain() - put the chain taken last back; it will be the next one again. */
+void vq_retchain(struct vqueue_info *vq);
+
+/** vq_relchain() - chain @idx is used, @len bytes of its writable part were written (virtio 1.4, 2.7.8). */
+void vq_relchain(struct vqueue_info *vq, uint16_t idx, uint32_t len);
+
+/**
+ * vq_endchains() - show the driver all that vq_relchain() collected, and notify it if it wants to
+ * know. @used_all: all available chains were used (legacy NOTIFY_ON_EMPTY).
+ */
+void vq_endchains(struct vqueue_info *vq, int used_all);
+
+/** vq_interrupt() - notify the driver of used buffers, unconditionally. */
+void vq_interrupt(struct virtio_common *vc, struct vqueue_info *vq);
+
+/** virtio_add_event() - event_add_fd() on the device's loop and lock. */
+static inline struct event_source *virtio_add_event(struct virtio_common *vc, int fd,
+						    uint32_t events, event_callback callback,
+						    void *arg)
+{
+	return event_add_fd(vc->loop, fd, events, vc->lock, callback, arg);
+}
+
+/* ---- iovec helpers: byte offsets in a chain, whatever its layout (virtio 1.4, 2.7.4) ---- */
+
+/** iov_length() - bytes in all. */
+uint64_t iov_length(const struct iovec *iov, int count);
+
+/** iov_to_buf() - copy up to @len bytes starting at byte @offset out of the iovecs; returns how many. */
+size_t iov_to_buf(const struct iovec *iov, int count, uint64_t offset, void *buf, size_t len);
+
+/** iov_from_buf() - the other way. */
+size_t iov_from_buf(const struct iovec *iov, int count, uint64_t offset, const void *buf, size_t len);
+
+/** iov_slice() - describe bytes [@offset, @offset + @len) of @iov in @out (room @max); count or -EMSGSIZE. */
+int iov_slice(const struct iovec *iov, int count, uint64_t offset, uint64_t len, struct iovec *out,
+	      int max) __must_check;
+
+#endif

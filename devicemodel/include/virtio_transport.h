@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * virtio_transport.h: between virtio.c and the transports. Not for devices.
+ */
+#ifndef TENON_VIRTIO_TRANSPORT_H
+#define TENON_VIRTIO_TRANSPORT_H
+
+#include "virtio.h"
+
+/**
+ * struct virtio_transport_ops - what a transport does for virtio_common. vc's lock is held.
+ * @notify_queue: used buffer notification for @vq
+ * @notify_config: configuration change notification
+ * @status_changed: the status register has a new value (0 after reset): ioeventfds follow it
+ */
+struct virtio_transport_ops {
+	void (*notify_queue)(struct virtio_common *vc, struct vqueue_info *vq);
+	void (*notify_config)(struct virtio_common *vc);
+	void (*status_changed)(struct virtio_common *vc);
+};
+
+/** struct vq_ops - a ring format. vc's lock is held. */
+struct vq_ops {
+	const char *name;
+	int (*enable)(struct vqueue_info *vq); /* map and check the areas; -EFAULT, -EINVAL */
+	bool (*has_descs)(struct vqueue_info *vq);
+	int (*pop)(struct vqueue_info *vq, struct vq_chain *chain, struct iovec *iov, int n_iov);
+	void (*unpop)(struct vqueue_info *vq);
+	void (*push)(struct vqueue_info *vq, uint16_t idx, uint32_t len);
+	bool (*publish)(struct vqueue_info *vq, bool used_all); /* true: notify the driver */
+};
+
+extern const struct vq_ops vq_split_ops;
+
+/**
+ * virtio_linkup() - make @vc (first member of a zeroed ops->priv_size) a device of kind @ops with
+ * @opts. The transport has set name, vm_name, log, memory, loop, lock, transport before.
+ * Return: 0 or -errno after one log line, then everything is undone but the memory of @vc itself.
+ */
+int virtio_linkup(struct virtio_common *vc, const struct virtio_ops *ops, const char *opts)
+	__must_check;
+void virtio_unlink(struct virtio_common *vc);
+
+/** virtio_reset_dev() - status 0: the device as new. */
+void virtio_reset_dev(struct virtio_common *vc);
+
+/** virtio_set_status() - the driver wrote @status (not 0). */
+void virtio_set_status(struct virtio_common *vc, uint8_t status);
+
+/** virtio_set_driver_features() - the driver wrote word @word (32 bits) of its features. */
+void virtio_set_driver_features(struct virtio_common *vc, unsigned int word, uint32_t value);
+
+/** virtio_queue_enable() - the driver enabled @vq whose addresses are set; device error if they are bad. */
+void virtio_queue_enable(struct virtio_common *vc, struct vqueue_info *vq);
+
+/** virtio_queue_reset() - @vq alone as new. */
+void virtio_queue_reset(struct virtio_common *vc, struct vqueue_info *vq);
+
+/** virtio_queue_kick() - the driver notified queue @index, any value (hostile ones are ignored). */
+void virtio_queue_kick(struct virtio_common *vc, uint32_t index);
+
+/** virtio_config_read() / virtio_config_write() - device configuration space; checked here, once for all devices. */
+uint32_t virtio_config_read(struct virtio_common *vc, uint64_t offset, unsigned int size);
+void virtio_config_write(struct virtio_common *vc, uint64_t offset, unsigned int size,
+			 uint32_t value);
+
+void virtio_quiesce(struct virtio_common *vc);
+void virtio_resume(struct virtio_common *vc);
+
+/** virtio_device_find() - the registered kind called @name, or NULL. */
+const struct virtio_ops *virtio_device_find(const char *name);
+
+/** virtio_device_next() - iterate over the kinds: NULL gives the first. */
+const struct virtio_ops *const *virtio_device_next(const struct virtio_ops *const *type);
+
+extern const struct option_desc virtio_common_options[];
+
+#endif
