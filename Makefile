@@ -5,8 +5,14 @@
 VERSION := 0.1.0
 PREFIX  ?= /usr/local
 DESTDIR ?=
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
 PKG_CONFIG ?= pkg-config
+
+# make V=1 shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 
 # make SANITIZE=1: AddressSanitizer and UndefinedBehaviorSanitizer; make TSAN=1: ThreadSanitizer.
 ifdef SANITIZE
@@ -20,9 +26,7 @@ VARIANT := opt
 SANITIZERS :=
 endif
 ifneq ($(CC),gcc)
-ifneq ($(CC),cc)
 VARIANT := $(VARIANT)-$(notdir $(CC))
-endif
 endif
 BUILD ?= build/$(VARIANT)
 
@@ -52,14 +56,17 @@ HEADERS := $(sort $(wildcard devicemodel/include/*.h))
 all: $(BUILD)/tenon
 
 $(BUILD)/tenon: $(OBJECTS)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/%.o: %.c Makefile
+	$(call say,CC,$@)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(if $(filter tests/%,$<),-Itests/driver/lib) -c -o $@ $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(if $(filter tests/%,$<),-Itests/driver/lib) -c -o $@ $<
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIBRARY) $(DRIVER_OBJECTS)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
 .SECONDARY:
 

@@ -32,27 +32,35 @@ struct char_backend_ops {
 /**
  * char_open() - open the back end that @spec names:
  *   "stdio"                  this terminal, raw; restored on close, on exit and on fatal signals.
- *                            Ctrl-a x ends tenon as SIGTERM would; Ctrl-a a sends a Ctrl-a
- *   "pty" or "pty:LINK"      a new pseudo-terminal, its path logged (and linked at LINK, removed on close)
+ *                            Ctrl-a x ends tenon as SIGTERM would; Ctrl-a a sends a Ctrl-a.
+ *                            A pipe, file or socket in its place is used as it is
+ *   "pty" or "pty:LINK"      a new pseudo-terminal, its path logged (and linked at LINK, removed on
+ *                            close); while nobody has it open, output is dropped
  *   "file:PATH"              output is appended to PATH, no input
  *   "socket:PATH"            Unix stream socket: connect to PATH; "socket:PATH:server" (or "server:PATH")
- *                            listens on it, one peer at a time, removed on close
+ *                            listens on it, one peer at a time, removed on close. A socket file that
+ *                            nobody listens on any more is replaced
  *   "null"                   swallows output, no input
  * @log: gets one line with thing, cause and remedy on failure
  * @what: for messages ("com1", "virtio-console")
- * @loop, @lock: where events run and what is held around the callbacks
+ * @loop, @lock: where events run and what is held around the callbacks. If @loop runs already, call
+ *               this with @lock held: callbacks may come at once
+ *
+ * Terminal sizes need SIGWINCH blocked in all threads (main does so before it starts any). SIGPIPE is
+ * ignored from now on, unless somebody handles it.
  * Return: the back end, or NULL with errno. Only one "stdio" may be open at a time (-EBUSY).
  */
 struct char_backend *char_open(struct logger *log, const char *what, const char *spec,
 			       struct event_loop *loop, pthread_mutex_t *lock,
 			       const struct char_backend_ops *ops, void *arg) __must_check;
 
-/** char_close() - close and free; NULL is harmless. Lock held, or no events can run. */
+/** char_close() - close and free; NULL is harmless. Lock held, or no events can run; not from a callback. */
 void char_close(struct char_backend *chr);
 
 /**
  * char_write() - write what can be written now; lock held.
- * Return: bytes taken (0..@len). Without a peer everything is taken and dropped.
+ * Return: bytes taken (0..@len); if fewer than @len, writable() is called once there is room. Without
+ * a peer, or if the file cannot be written (disk full), everything is taken and dropped.
  */
 size_t char_write(struct char_backend *chr, const void *data, size_t len);
 

@@ -66,6 +66,7 @@ void event_set_timer(struct event_source *timer, uint64_t delay_ns, uint64_t per
 /**
  * event_remove() - end @source (NULL is harmless). With a lock, the caller holds it, or no other
  * thread can be in the callback; without a lock it waits for a callback running in another thread.
+ * The lock itself may go away only when the loop's thread is stopped.
  */
 void event_remove(struct event_source *source);
 

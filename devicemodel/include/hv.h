@@ -72,4 +72,7 @@ struct hv_ops {
 
 extern const struct hv_ops hv_kvm;
 
+/** hv_find() - the port called @name ("auto": the first that this machine has), or NULL after one log line. */
+const struct hv_ops *hv_find(struct logger *log, const char *name);
+
 #endif

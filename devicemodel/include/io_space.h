@@ -53,7 +53,7 @@ struct io_space {
 	struct io_segment *segments;
 };
 
-int io_space_init(struct io_space *space) __must_check;
+void io_space_init(struct io_space *space);
 void io_space_deinit(struct io_space *space);
 
 /** io_space_add() - from now on @range answers. 0, -EINVAL (size 0 or wrapping), -ENOMEM. Any thread. */

@@ -1,21 +1,33 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * net_backend.h: Ethernet to the host: tap today. Frames carry a struct virtio_net_hdr_v1 in front.
+ * net_backend.h: Ethernet to the host: tap today.
+ *
+ * Every frame, either way, has a struct virtio_net_hdr_v1 (12 bytes, little-endian) in front; what
+ * the guest's driver sees in its place is the device's business.
  */
 #ifndef TENON_NET_BACKEND_H
 #define TENON_NET_BACKEND_H
 
+#include <linux/if_tun.h>
+#include <pthread.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 
 #include "event_loop.h"
 #include "log.h"
 #include "util.h"
 
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20 /* UDP segmentation over IPv4, Linux 6.2 */
+#define TUN_F_USO6 0x40
+#endif
+
 struct net_backend;
 
 /**
- * struct net_backend_ops - lock held.
- * @readable: frames wait: call net_receive() until it says -EAGAIN, or net_set_receive(false)
+ * struct net_backend_ops - what the user of a back end is told; the lock given to net_open() is held.
+ * @readable: frames wait. Called again and again until they are taken with net_receive() or
+ *            net_set_receive(false) was called: it may take as few as it likes each time
  * @link_changed: the host side went up or down
  */
 struct net_backend_ops {
@@ -30,38 +42,55 @@ struct net_config {
 };
 
 /**
- * net_open() - attach to the interface, created if it is missing and we may.
+ * net_open() - attach to the interface @config->tap, created (and set up) if it is missing and we
+ * may, or to the tap that is open as @config->fd.
+ * @what: for messages ("virtio-net")
+ * @loop, @lock: where events run and what is held around @ops
+ *
+ * Neither reception nor an offload is on. The descriptor @config->fd is the back end's from then
+ * on, net_close() closes it; on failure it stays the caller's, and nothing is left behind.
+ *
  * Return: the back end, or NULL with errno after one log line naming interface, cause and remedy.
  */
 struct net_backend *net_open(struct logger *log, const char *what, const struct net_config *config,
 			     struct event_loop *loop, pthread_mutex_t *lock,
 			     const struct net_backend_ops *ops, void *arg) __must_check;
 
-/** net_close() - detach; an interface that net_open() created disappears. NULL is harmless. */
+/**
+ * net_close() - detach; an interface that net_open() created disappears. NULL is harmless. Lock
+ * held, or no events can run.
+ */
 void net_close(struct net_backend *net);
 
-/** net_can_offload() - does it take and give partial checksums and large segments? */
-bool net_can_offload(const struct net_backend *net);
+/** net_offloads() - all TUN_F_ flags that net_set_offload() would take; 0: no offload at all. */
+unsigned int net_offloads(const struct net_backend *net);
 
-/** net_set_header_size() - size of the header in front of each frame, 10 or 12 bytes. */
-int net_set_header_size(struct net_backend *net, unsigned int size);
-
-/** net_set_offload() - what we may be handed: TUN_F_CSUM, TUN_F_TSO4 ... of <linux/if_tun.h>. 0 or -errno. */
+/**
+ * net_set_offload() - what we may be handed from now on: TUN_F_CSUM, TUN_F_TSO4 ... of
+ * <linux/if_tun.h>. Frames that already wait may still be of the old kind. Lock held. 0 or -errno.
+ */
 int net_set_offload(struct net_backend *net, unsigned int tun_flags);
 
-/** net_send() - one frame with its header. 0, -EAGAIN (full: drop it), or another negative errno. */
-int net_send(struct net_backend *net, const struct iovec *iov, int count);
+/**
+ * net_send() - send one frame with its header, never blocks. Lock held.
+ * Return: 0, -EAGAIN (no room now), -EINVAL (the header does not fit the frame), -EIO (the
+ * interface is down), -EBADFD (it is gone) or another negative errno; then nothing was sent.
+ */
+int net_send(struct net_backend *net, const struct iovec *iov, int count) __must_check;
 
-/** net_receive() - one frame with its header; returns its length, -EAGAIN when there is none, -errno. */
-ssize_t net_receive(struct net_backend *net, const struct iovec *iov, int count);
+/**
+ * net_receive() - receive one frame with its header, never blocks. What does not fit into @iov is
+ * lost. Lock held. Return: bytes written to @iov, -EAGAIN when no frame waits, -errno.
+ */
+ssize_t net_receive(struct net_backend *net, const struct iovec *iov, int count) __must_check;
 
-/** net_set_receive() - call readable() or not. */
+/** net_set_receive() - call readable() or not. Lock held. */
 void net_set_receive(struct net_backend *net, bool on);
 
-/** net_link_up() - the state of the link on the host. */
+/** net_link_up() - the state of the link on the host. Lock held. */
 bool net_link_up(const struct net_backend *net);
 
-/** net_mtu() - MTU of the host's interface, 0 if unknown. */
+/** net_mtu() - MTU of the host's interface now, 0 if unknown. Lock held. */
 unsigned int net_mtu(const struct net_backend *net);
 
 #endif

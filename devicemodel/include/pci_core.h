@@ -21,12 +21,18 @@ struct pci_vdev;
 
 enum pcibar_type { PCIBAR_NONE, PCIBAR_IO, PCIBAR_MEM32, PCIBAR_MEM64, PCIBAR_MEMHI64 };
 
+/** struct pci_kind - a device as -s names it. @arg: handed to vdev_init as dev->type_arg. */
+struct pci_kind {
+	const char *name;
+	const char *summary;
+	const void *arg;
+	const struct option_desc *options[2]; /* its own and those of its family; may be NULL */
+};
+
 /**
  * struct pci_vdev_ops - what a kind of PCI function does. The core holds dev->lock around every
  * callback but vdev_init and vdev_deinit.
- * @class_name: as in -s
- * @summary: one line for "-s help"
- * @options: option tables for help, NULL-terminated list; parsing is vdev_init's
+ * @kind: describes the @index-th thing that -s can name with these ops; false behind the last
  * @vdev_init: @dev has its place; @opts is the text behind the name, or NULL; 0 or -errno after one log line
  * @vdev_deinit: release everything; the function answers no more
  * @vdev_reset: as new
@@ -37,9 +43,7 @@ enum pcibar_type { PCIBAR_NONE, PCIBAR_IO, PCIBAR_MEM32, PCIBAR_MEM64, PCIBAR_ME
  * @vdev_cfgwritten: after a config write was merged into cfgdata
  */
 struct pci_vdev_ops {
-	const char *class_name;
-	const char *summary;
-	const struct option_desc *const *options;
+	bool (*kind)(unsigned int index, struct pci_kind *kind);
 	int (*vdev_init)(struct vmctx *ctx, struct pci_vdev *dev, const char *opts);
 	void (*vdev_deinit)(struct pci_vdev *dev);
 	void (*vdev_reset)(struct pci_vdev *dev);
@@ -73,8 +77,9 @@ struct pci_msix_entry {
 /** struct pci_vdev - one PCI function. */
 struct pci_vdev {
 	const struct pci_vdev_ops *dev_ops;
-	const void *type_arg; /* what the registration hands to vdev_init (virtio: its ops) */
+	const void *type_arg; /* pci_kind.arg (virtio: the device's ops) */
 	struct vmctx *vmctx;
+	struct pci_bus *pci;
 	uint8_t bus, slot, func;
 	char name[40]; /* "virtio-blk@00:03.0", for messages */
 	pthread_mutex_t lock;
@@ -105,7 +110,6 @@ struct pci_vdev {
 		uint64_t pba_offset;
 		struct pci_msix_entry *table;
 		uint64_t *pending;
-		void (*vector_changed)(struct pci_vdev *dev, unsigned int vector);
 	} msix;
 	struct pci_vdev *next;
 };

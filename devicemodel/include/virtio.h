@@ -119,20 +119,23 @@ struct vqueue_info {
 
 	/* transport */
 	uint64_t desc_addr, driver_addr, device_addr;
-	uint16_t msix_vector;
+	uint16_t size_written;   /* as the driver wrote it, perhaps half of it yet */
+	uint16_t msix_vector;    /* likewise; VIRTIO_NO_VECTOR or beyond the table: none */
 	int kick_fd;
 	struct event_source *kick_source;
-	uint64_t kick_addr; /* where kick_fd is registered as ioeventfd; valid if kick_registered */
-	unsigned int kick_registered;
+	bool kick_registered;    /* kick_fd is registered as ioeventfd at kick_addr */
+	bool kick_pio;
+	uint64_t kick_addr;
 
 	/* ring */
 	const struct vq_ops *ops;
 	void *desc, *driver_area, *device_area; /* host addresses, checked whole when enabled */
-	uint16_t last_avail;     /* next available entry to look at */
-	uint16_t used_idx;       /* next used entry to write (not all published yet) */
-	uint16_t published;      /* used index the driver can see */
-	bool event_idx, indirect;
-	bool kicks_armed; /* the driver is asked to kick */
+	uint16_t last_avail;   /* next available entry to look at */
+	uint16_t avail_shadow; /* available index as last read */
+	uint16_t used_idx;     /* next used entry to write (not all published yet) */
+	uint16_t published;    /* used index that the driver can see */
+	bool event_idx, indirect, notify_on_empty;
+	bool kicks_armed; /* the driver is asked to kick for the next buffer */
 };
 
 /**
@@ -162,6 +165,7 @@ struct virtio_common {
 	uint8_t config_generation;
 	bool features_final;
 	bool quiesced;
+	bool running;       /* rings may be used: DRIVER_OK (or a legacy driver), not broken, not quiesced */
 	bool legacy_driver; /* driven through the legacy interface since the last reset */
 
 	/* options that every virtio device has */
@@ -185,11 +189,10 @@ static inline bool virtio_has_feature(const struct virtio_common *vc, unsigned i
 	return virtio_features_test(&vc->negotiated_caps, bit);
 }
 
-/** virtio_driver_ok() - has the driver set DRIVER_OK, and is the device neither broken nor quiesced? */
+/** virtio_driver_ok() - has the driver set DRIVER_OK, and may the rings be used now? */
 static inline bool virtio_driver_ok(const struct virtio_common *vc)
 {
-	return (vc->status & (VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET)) ==
-		       VIRTIO_CONFIG_S_DRIVER_OK && !vc->quiesced;
+	return (vc->status & VIRTIO_CONFIG_S_DRIVER_OK) && vc->running;
 }
 
 /** virtio_config_changed() - vc->config changed: new generation, config-change notification. */

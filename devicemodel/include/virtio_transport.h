@@ -44,6 +44,12 @@ void virtio_unlink(struct virtio_common *vc);
 /** virtio_reset_dev() - status 0: the device as new. */
 void virtio_reset_dev(struct virtio_common *vc);
 
+/** virtio_offered_features() - what a driver of the legacy or the modern interface is shown. */
+struct virtio_features virtio_offered_features(const struct virtio_common *vc, bool legacy);
+
+/** virtio_legacy_access() - a driver writes through the legacy interface: it is one (virtio 1.4, 2.2.3). */
+void virtio_legacy_access(struct virtio_common *vc);
+
 /** virtio_set_status() - the driver wrote @status (not 0). */
 void virtio_set_status(struct virtio_common *vc, uint8_t status);
 
@@ -67,11 +73,8 @@ void virtio_config_write(struct virtio_common *vc, uint64_t offset, unsigned int
 void virtio_quiesce(struct virtio_common *vc);
 void virtio_resume(struct virtio_common *vc);
 
-/** virtio_device_find() - the registered kind called @name, or NULL. */
-const struct virtio_ops *virtio_device_find(const char *name);
-
-/** virtio_device_next() - iterate over the kinds: NULL gives the first. */
-const struct virtio_ops *const *virtio_device_next(const struct virtio_ops *const *type);
+/** virtio_device_get() - the @index-th registered kind, NULL behind the last. */
+const struct virtio_ops *virtio_device_get(unsigned int index);
 
 extern const struct option_desc virtio_common_options[];
 

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * kvm_cpu.c: the registers of an x86 CPU in a KVM guest: at power-on, at reset, at boot.
+ *
+ * What KVM gives a fresh vCPU, with the little that firmware would set up, is remembered once and
+ * put back at every reset: that covers state this file has no name for.
+ */
+#include "../../core/hv/kvm.h"
+
+#include <asm/kvm_para.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "arch.h"
+#include "kvm_chips.h"
+
+/* Intel SDM, volume 4 */
+#define MSR_TSC 0x10
+#define MSR_MISC_ENABLE 0x1a0
+#define MSR_MTRR_PHYS_BASE0 0x200 /* base and mask of eight ranges */
+#define MSR_MTRR_DEF_TYPE 0x2ff
+#define MISC_ENABLE_FAST_STRINGS BIT64(0)
+#define MTRR_DEF_TYPE_ENABLE BIT64(11)
+#define MTRR_TYPE_WRITE_BACK 6
+#define MTRR_VARIABLE_MSRS 16
+
+#define MSRS_MAX 1024
+
+/* Local APIC, Intel SDM, volume 3, 11.5.1 */
+#define APIC_LVT_LINT0 0x350
+#define APIC_LVT_LINT1 0x360
+#define APIC_LVT_MODE_NMI (4u << 8)
+#define APIC_LVT_MODE_EXTINT (7u << 8)
+
+#define CR0_PE BIT64(0)
+#define CR0_ET BIT64(4)
+#define CR0_NE BIT64(5)
+#define CR0_PG BIT64(31)
+#define CR4_PAE BIT64(5)
+#define EFER_LME BIT64(8)
+#define EFER_LMA BIT64(10)
+#define RFLAGS_ALWAYS_ONE 0x2
+
+#define SEGMENT_CODE 0xb /* execute, read, accessed */
+#define SEGMENT_DATA 0x3 /* read, write, accessed */
+
+/* The MTRRs are not in the list that kernels before 6.6 give. */
+static const uint32_t fixed_mtrrs[] = { 0x250, 0x258, 0x259, 0x268, 0x269, 0x26a,
+					0x26b, 0x26c, 0x26d, 0x26e, 0x26f, MSR_MTRR_DEF_TYPE };
+
+/** struct kvm_pristine - one vCPU as after power-on. */
+struct kvm_pristine {
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+	uint8_t xsave[sizeof(struct kvm_xsave)]; /* may not be a member: it has no fixed size */
+	struct kvm_xcrs xcrs;
+	struct kvm_debugregs debugregs;
+	struct kvm_vcpu_events events;
+	struct kvm_mp_state mp_state;
+	struct kvm_lapic_state lapic;
+	struct kvm_msrs *msrs;
+};
+
+/*
+ * struct state_part - a part of the state that one ioctl reads and one writes, in the order in
+ * which they are written: events first, they leave SMM and drop a latched INIT; then the special
+ * registers, which decide how the rest is understood; the MP state last.
+ */
+#define STATE_PART(part, get_request, set_request)                                                 \
+	{                                                                                          \
+		offsetof(struct kvm_pristine, part), get_request, set_request, #get_request,       \
+			#set_request                                                               \
+	}
+
+static const struct state_part {
+	size_t offset;
+	unsigned long get, set;
+	const char *get_name, *set_name;
+} state_parts[] = {
+	STATE_PART(events, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS),
+	STATE_PART(sregs, KVM_GET_SREGS, KVM_SET_SREGS),
+	STATE_PART(regs, KVM_GET_REGS, KVM_SET_REGS),
+	STATE_PART(xcrs, KVM_GET_XCRS, KVM_SET_XCRS),
+	STATE_PART(xsave, KVM_GET_XSAVE, KVM_SET_XSAVE),
+	STATE_PART(debugregs, KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS),
+	STATE_PART(lapic, KVM_GET_LAPIC, KVM_SET_LAPIC),
+	STATE_PART(mp_state, KVM_GET_MP_STATE, KVM_SET_MP_STATE),
+};
+
+static int get_state(struct kvm_vcpu *vcpu)
+{
+	int ret;
+
+	for (size_t i = 0; i < ARRAY_SIZE(state_parts); i++) {
+		const struct state_part *part = &state_parts[i];
+
+		ret = kvm_set_up(vcpu->ctx, vcpu->fd, part->get,
+				 (uint8_t *)vcpu->pristine + part->offset, part->get_name);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+static int set_state(struct kvm_vcpu *vcpu)
+{
+	int ret;
+
+	for (size_t i = 0; i < ARRAY_SIZE(state_parts); i++) {
+		const struct state_part *part = &state_parts[i];
+
+		ret = kvm_set_up(vcpu->ctx, vcpu->fd, part->set,
+				 (uint8_t *)vcpu->pristine + part->offset, part->set_name);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+/* ---- Model-specific registers */
+
+static void add_msr(struct kvm_msrs *msrs, uint32_t index)
+{
+	for (uint32_t i = 0; i < msrs->nmsrs; i++) {
+		if (msrs->entries[i].index == index)
+			return;
+	}
+	if (msrs->nmsrs < MSRS_MAX)
+		msrs->entries[msrs->nmsrs++].index = index;
+}
+
+/* Which MSRs there are: KVM's list, which has its own (kvmclock, steal time ...), and the MTRRs. */
+static int list_msrs(struct kvm_vcpu *vcpu, struct kvm_msrs *msrs)
+{
+	struct kvm_msr_list *list;
+	int ret;
+
+	list = calloc(1, sizeof(*list) + MSRS_MAX * sizeof(list->indices[0]));
+	if (!list) {
+		log_error(vcpu->ctx->log, "kvm: out of memory");
+		return -ENOMEM;
+	}
+	list->nmsrs = MSRS_MAX;
+	ret = kvm_set_up(vcpu->ctx, vcpu->vm->kvm_fd, KVM_GET_MSR_INDEX_LIST, list,
+			 "KVM_GET_MSR_INDEX_LIST");
+	for (uint32_t i = 0; !ret && i < list->nmsrs; i++)
+		add_msr(msrs, list->indices[i]);
+	free(list);
+
+	for (size_t i = 0; i < ARRAY_SIZE(fixed_mtrrs); i++)
+		add_msr(msrs, fixed_mtrrs[i]);
+	for (uint32_t i = 0; i < MTRR_VARIABLE_MSRS; i++)
+		add_msr(msrs, MSR_MTRR_PHYS_BASE0 + i);
+	return ret;
+}
+
+/* Read them all; what this host cannot read after all is taken out. */
+static void read_msrs(struct kvm_vcpu *vcpu, struct kvm_msrs *msrs)
+{
+	uint32_t left;
+	int done;
+
+	while (msrs->nmsrs) {
+		/* Stops at the first that fails and says how many it read (KVM API 4.18). */
+		done = kvm_ioctl(vcpu->fd, KVM_GET_MSRS, msrs);
+		if (done < 0)
+			done = 0;
+		if ((uint32_t)done >= msrs->nmsrs)
+			return;
+		left = msrs->nmsrs - done - 1;
+		memmove(&msrs->entries[done], &msrs->entries[done + 1],
+			left * sizeof(msrs->entries[0]));
+		msrs->nmsrs--;
+	}
+}
+
+static int write_msr(struct kvm_vcpu *vcpu, uint32_t index, uint64_t value)
+{
+	union {
+		struct kvm_msrs msrs;
+		uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+	} one = { .room = { 0 } };
+
+	one.msrs.nmsrs = 1;
+	one.msrs.entries[0] = (struct kvm_msr_entry) { .index = index, .data = value };
+	return kvm_ioctl(vcpu->fd, KVM_SET_MSRS, &one) == 1 ? 0 : -EINVAL;
+}
+
+/* Together where that works; one by one where KVM refuses one (read-only on this host). */
+static void write_msrs(struct kvm_vcpu *vcpu, const struct kvm_msrs *msrs)
+{
+	if (kvm_ioctl(vcpu->fd, KVM_SET_MSRS, msrs) == (int)msrs->nmsrs)
+		return;
+	for (uint32_t i = 0; i < msrs->nmsrs; i++) {
+		if (write_msr(vcpu, msrs->entries[i].index, msrs->entries[i].data))
+			log_debug(vcpu->ctx->log, "kvm: CPU %u: cannot reset MSR 0x%x", vcpu->id,
+				  msrs->entries[i].index);
+	}
+}
+
+/* What firmware leaves in MSRs. */
+static void adjust_msrs(struct kvm_msrs *msrs)
+{
+	for (uint32_t i = 0; i < msrs->nmsrs; i++) {
+		struct kvm_msr_entry *msr = &msrs->entries[i];
+
+		if (msr->index == MSR_MISC_ENABLE)
+			msr->data |= MISC_ENABLE_FAST_STRINGS;
+		if (msr->index == MSR_MTRR_DEF_TYPE)
+			msr->data = MTRR_DEF_TYPE_ENABLE | MTRR_TYPE_WRITE_BACK;
+		/* To KVM, 0 means: in step with the other vCPUs. */
+		if (msr->index == MSR_TSC)
+			msr->data = 0;
+	}
+}
+
+static int create_msrs(struct kvm_vcpu *vcpu)
+{
+	struct kvm_msrs *msrs = calloc(1, sizeof(*msrs) + MSRS_MAX * sizeof(msrs->entries[0]));
+	int ret;
+
+	if (!msrs) {
+		log_error(vcpu->ctx->log, "kvm: out of memory");
+		return -ENOMEM;
+	}
+	vcpu->pristine->msrs = msrs;
+	ret = list_msrs(vcpu, msrs);
+	if (ret)
+		return ret;
+	read_msrs(vcpu, msrs);
+	adjust_msrs(msrs);
+	write_msrs(vcpu, msrs);
+	return 0;
+}
+
+/* ---- Creation and reset */
+
+/* Virtual wire mode, as firmware leaves it: the PIC at LINT0, NMI at LINT1 as the MADT says. */
+static int wire_lapic(struct kvm_vcpu *vcpu)
+{
+	struct kvm_lapic_state lapic = { 0 };
+	int ret;
+
+	ret = kvm_set_up(vcpu->ctx, vcpu->fd, KVM_GET_LAPIC, &lapic, "KVM_GET_LAPIC");
+	if (ret < 0)
+		return ret;
+	bytes_put(&lapic.regs[APIC_LVT_LINT0], 4, APIC_LVT_MODE_EXTINT);
+	bytes_put(&lapic.regs[APIC_LVT_LINT1], 4, APIC_LVT_MODE_NMI);
+	return kvm_set_up(vcpu->ctx, vcpu->fd, KVM_SET_LAPIC, &lapic, "KVM_SET_LAPIC");
+}
+
+int kvm_arch_vcpu_create(struct kvm_vcpu *vcpu)
+{
+	int ret;
+
+	vcpu->pristine = calloc(1, sizeof(*vcpu->pristine));
+	if (!vcpu->pristine) {
+		log_error(vcpu->ctx->log, "kvm: out of memory");
+		return -ENOMEM;
+	}
+	/* CPUID first: it decides which registers and bits there are. */
+	ret = kvm_cpuid_set(vcpu);
+	if (ret)
+		return ret;
+	ret = create_msrs(vcpu);
+	if (ret)
+		return ret;
+	ret = wire_lapic(vcpu);
+	if (ret)
+		return ret;
+	return get_state(vcpu);
+}
+
+void kvm_arch_vcpu_destroy(struct kvm_vcpu *vcpu)
+{
+	if (!vcpu->pristine)
+		return;
+	free(vcpu->pristine->msrs);
+	free(vcpu->pristine);
+	vcpu->pristine = NULL;
+}
+
+int kvm_arch_reset(struct vmctx *ctx)
+{
+	struct kvm_vm *vm = ctx->hv_data;
+	int ret;
+
+	/* kvmclock, steal time, PV EOI: KVM stops writing into guest memory here. */
+	for (unsigned int i = 0; i < vm->vcpu_count; i++)
+		write_msrs(&vm->vcpus[i], vm->vcpus[i].pristine->msrs);
+	ret = kvm_chips_reset(ctx);
+	for (unsigned int i = 0; !ret && i < vm->vcpu_count; i++)
+		ret = set_state(&vm->vcpus[i]);
+	return ret;
+}
+
+/* ---- Boot */
+
+static struct kvm_segment flat_segment(uint16_t selector, uint8_t type, bool code64)
+{
+	return (struct kvm_segment) {
+		.limit = 0xffffffff,
+		.selector = selector,
+		.type = type,
+		.present = 1,
+		.db = !code64,
+		.s = 1,
+		.l = code64,
+		.g = 1,
+	};
+}
+
+static void boot_sregs(struct kvm_sregs *sregs, const struct hv_cpu_state *state)
+{
+	struct kvm_segment data = flat_segment(X86_GDT_DATA, SEGMENT_DATA, false);
+
+	if (state->long_mode) {
+		sregs->cs = flat_segment(X86_GDT_CODE64, SEGMENT_CODE, true);
+		sregs->cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_PG;
+		sregs->cr3 = state->cr3;
+		sregs->cr4 = CR4_PAE;
+		sregs->efer = EFER_LME | EFER_LMA;
+	} else {
+		sregs->cs = flat_segment(X86_GDT_CODE32, SEGMENT_CODE, false);
+		sregs->cr0 = CR0_PE | CR0_ET;
+		sregs->cr3 = 0;
+		sregs->cr4 = 0;
+		sregs->efer = 0;
+	}
+	sregs->ds = data;
+	sregs->es = data;
+	sregs->fs = data;
+	sregs->gs = data;
+	sregs->ss = data;
+	sregs->gdt.base = state->gdt_base;
+	sregs->gdt.limit = state->gdt_limit;
+	/* No interrupts until the guest has a table of its own. */
+	sregs->idt.base = 0;
+	sregs->idt.limit = 0;
+}
+
+int kvm_arch_vcpu_boot(struct kvm_vcpu *vcpu, const struct hv_cpu_state *state)
+{
+	struct kvm_sregs sregs = vcpu->pristine->sregs;
+	struct kvm_regs regs = {
+		.rip = state->rip,
+		.rsp = state->rsp,
+		.rsi = state->rsi,
+		.rbx = state->rbx,
+		.rflags = RFLAGS_ALWAYS_ONE,
+	};
+	int ret;
+
+	boot_sregs(&sregs, state);
+	ret = kvm_set_up(vcpu->ctx, vcpu->fd, KVM_SET_SREGS, &sregs, "KVM_SET_SREGS");
+	if (ret < 0)
+		return ret;
+	return kvm_set_up(vcpu->ctx, vcpu->fd, KVM_SET_REGS, &regs, "KVM_SET_REGS");
+}
+
+uint64_t kvm_arch_vcpu_pc(struct kvm_vcpu *vcpu)
+{
+	struct kvm_regs regs = { 0 };
+
+	if (kvm_ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0)
+		return 0;
+	return regs.rip;
+}

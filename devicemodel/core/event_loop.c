@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * epoll loops. The promise that a removed source never runs again rests on two things: its lock is
+ * held while the loop looks whether it is removed and calls it; and a source without a lock is
+ * waited for.
+ */
+#include "event_loop.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#define EVENT_BATCH 32
+#define REMOVED_MAX 64 /* removed sources that an idle loop is woken for, to free them */
+
+struct event_source {
+	struct event_loop *loop;
+	int fd;
+	bool is_timer;
+	pthread_mutex_t *lock;
+	event_callback callback;
+	void *arg;
+
+	bool removed; /* set under @lock if there is one, and under loop->lock */
+	bool running; /* in a callback; only for sources without a lock, under loop->lock */
+	struct event_source *next, **link;
+};
+
+struct event_loop {
+	int epoll_fd;
+	int wake_fd;
+	const char *name;
+	bool stop;
+	bool threaded;
+	pthread_t thread;
+	pthread_t runner; /* who is in a callback, if anybody is */
+	pthread_mutex_t lock;
+	pthread_cond_t idle;
+	struct event_source *sources;
+	struct event_source *removed; /* freed by the loop before it waits again */
+	unsigned int removed_count;
+};
+
+struct event_loop *event_loop_create(const char *name)
+{
+	struct event_loop *loop = calloc(1, sizeof(*loop));
+	struct epoll_event wake = { .events = EPOLLIN, .data.ptr = NULL };
+	int error;
+
+	if (!loop)
+		return NULL;
+	loop->name = name;
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (loop->epoll_fd < 0 || loop->wake_fd < 0 ||
+	    epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &wake) < 0) {
+		error = errno;
+		if (loop->epoll_fd >= 0)
+			close(loop->epoll_fd);
+		if (loop->wake_fd >= 0)
+			close(loop->wake_fd);
+		free(loop);
+		errno = error;
+		return NULL;
+	}
+	pthread_mutex_init(&loop->lock, NULL);
+	pthread_cond_init(&loop->idle, NULL);
+	return loop;
+}
+
+static void source_free(struct event_source *source)
+{
+	if (source->is_timer)
+		close(source->fd);
+	free(source);
+}
+
+static void sources_free(struct event_source *source)
+{
+	while (source) {
+		struct event_source *next = source->next;
+
+		source_free(source);
+		source = next;
+	}
+}
+
+void event_loop_destroy(struct event_loop *loop)
+{
+	if (!loop)
+		return;
+	event_loop_stop_thread(loop);
+	sources_free(loop->sources);
+	sources_free(loop->removed);
+	close(loop->epoll_fd);
+	close(loop->wake_fd);
+	pthread_cond_destroy(&loop->idle);
+	pthread_mutex_destroy(&loop->lock);
+	free(loop);
+}
+
+static uint64_t counter_read(int fd)
+{
+	uint64_t count = 0;
+
+	if (read(fd, &count, sizeof(count)) != sizeof(count))
+		return 0;
+	return count;
+}
+
+static void source_call(struct event_source *source, uint32_t events)
+{
+	if (source->is_timer) {
+		events = (uint32_t)MIN(counter_read(source->fd), UINT32_MAX);
+		if (!events)
+			return; /* set again in the meantime */
+	}
+	source->callback(source->arg, events);
+}
+
+/* Who removes a source with a lock holds that lock, so that it alone tells what is still wanted. */
+static void source_dispatch_locked(struct event_source *source, uint32_t events)
+{
+	pthread_mutex_t *lock = source->lock;
+
+	pthread_mutex_lock(lock);
+	if (!__atomic_load_n(&source->removed, __ATOMIC_ACQUIRE))
+		source_call(source, events);
+	pthread_mutex_unlock(lock);
+}
+
+static void source_dispatch(struct event_source *source, uint32_t events)
+{
+	struct event_loop *loop = source->loop;
+
+	pthread_mutex_lock(&loop->lock);
+	if (source->removed) {
+		pthread_mutex_unlock(&loop->lock);
+		return;
+	}
+	source->running = true;
+	loop->runner = pthread_self();
+	pthread_mutex_unlock(&loop->lock);
+
+	source_call(source, events);
+
+	pthread_mutex_lock(&loop->lock);
+	source->running = false;
+	pthread_cond_broadcast(&loop->idle);
+	pthread_mutex_unlock(&loop->lock);
+}
+
+/* Only here is it certain that no batch of events still points at them. */
+static void removed_free(struct event_loop *loop)
+{
+	struct event_source *removed;
+
+	if (!__atomic_load_n(&loop->removed_count, __ATOMIC_RELAXED))
+		return;
+	pthread_mutex_lock(&loop->lock);
+	removed = loop->removed;
+	loop->removed = NULL;
+	loop->removed_count = 0;
+	pthread_mutex_unlock(&loop->lock);
+	sources_free(removed);
+}
+
+void event_loop_poll(struct event_loop *loop, int timeout_ms)
+{
+	struct epoll_event events[EVENT_BATCH];
+	int count;
+
+	removed_free(loop);
+	count = epoll_wait(loop->epoll_fd, events, EVENT_BATCH, timeout_ms);
+	for (int i = 0; i < count; i++) {
+		struct event_source *source = events[i].data.ptr;
+
+		if (!source)
+			counter_read(loop->wake_fd);
+		else if (source->lock)
+			source_dispatch_locked(source, events[i].events);
+		else
+			source_dispatch(source, events[i].events);
+	}
+}
+
+void event_loop_run(struct event_loop *loop)
+{
+	while (!__atomic_load_n(&loop->stop, __ATOMIC_ACQUIRE))
+		event_loop_poll(loop, -1);
+	__atomic_store_n(&loop->stop, false, __ATOMIC_RELEASE);
+}
+
+static void loop_wake(struct event_loop *loop)
+{
+	uint64_t one = 1;
+
+	while (write(loop->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+void event_loop_stop(struct event_loop *loop)
+{
+	__atomic_store_n(&loop->stop, true, __ATOMIC_RELEASE);
+	loop_wake(loop);
+}
+
+static void *loop_thread(void *arg)
+{
+	struct event_loop *loop = arg;
+
+	prctl(PR_SET_NAME, loop->name, 0, 0, 0);
+	event_loop_run(loop);
+	return NULL;
+}
+
+int event_loop_start_thread(struct event_loop *loop)
+{
+	int error = pthread_create(&loop->thread, NULL, loop_thread, loop);
+
+	loop->threaded = !error;
+	return -error;
+}
+
+void event_loop_stop_thread(struct event_loop *loop)
+{
+	if (!loop->threaded)
+		return;
+	event_loop_stop(loop);
+	pthread_join(loop->thread, NULL);
+	loop->threaded = false;
+}
+
+struct event_source *event_add_fd(struct event_loop *loop, int fd, uint32_t events,
+				  pthread_mutex_t *lock, event_callback callback, void *arg)
+{
+	struct event_source *source = calloc(1, sizeof(*source));
+	struct epoll_event event = { .events = events, .data.ptr = source };
+
+	if (!source)
+		return NULL;
+	source->loop = loop;
+	source->fd = fd;
+	source->lock = lock;
+	source->callback = callback;
+	source->arg = arg;
+
+	pthread_mutex_lock(&loop->lock);
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+		int error = errno;
+
+		pthread_mutex_unlock(&loop->lock);
+		free(source);
+		errno = error;
+		return NULL;
+	}
+	source->next = loop->sources;
+	source->link = &loop->sources;
+	if (source->next)
+		source->next->link = &source->next;
+	loop->sources = source;
+	pthread_mutex_unlock(&loop->lock);
+	return source;
+}
+
+int event_set_events(struct event_source *source, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.ptr = source };
+
+	if (epoll_ctl(source->loop->epoll_fd, EPOLL_CTL_MOD, source->fd, &event) < 0)
+		return -errno;
+	return 0;
+}
+
+struct event_source *event_add_timer(struct event_loop *loop, pthread_mutex_t *lock,
+				     event_callback callback, void *arg)
+{
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	struct event_source *source;
+
+	if (fd < 0)
+		return NULL;
+	source = event_add_fd(loop, fd, EPOLLIN, lock, callback, arg);
+	if (!source) {
+		int error = errno;
+
+		close(fd);
+		errno = error;
+		return NULL;
+	}
+	pthread_mutex_lock(&loop->lock);
+	source->is_timer = true;
+	pthread_mutex_unlock(&loop->lock);
+	return source;
+}
+
+static struct timespec timespec_from_ns(uint64_t ns)
+{
+	return (struct timespec) { .tv_sec = (time_t)(ns / 1000000000),
+				   .tv_nsec = (long)(ns % 1000000000) };
+}
+
+void event_set_timer(struct event_source *timer, uint64_t delay_ns, uint64_t period_ns)
+{
+	struct itimerspec spec = { .it_value = timespec_from_ns(delay_ns),
+				   .it_interval = timespec_from_ns(delay_ns ? period_ns : 0) };
+
+	timerfd_settime(timer->fd, 0, &spec, NULL);
+}
+
+void event_remove(struct event_source *source)
+{
+	struct event_loop *loop;
+	bool crowded;
+
+	if (!source)
+		return;
+	loop = source->loop;
+	pthread_mutex_lock(&loop->lock);
+	__atomic_store_n(&source->removed, true, __ATOMIC_RELEASE);
+	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+	*source->link = source->next;
+	if (source->next)
+		source->next->link = source->link;
+	while (source->running && !pthread_equal(loop->runner, pthread_self()))
+		pthread_cond_wait(&loop->idle, &loop->lock);
+	source->next = loop->removed;
+	loop->removed = source;
+	crowded = ++loop->removed_count >= REMOVED_MAX;
+	pthread_mutex_unlock(&loop->lock);
+	if (crowded)
+		loop_wake(loop);
+}

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One virtual machine: made, run, reset and ended.
+ */
+#include "dm.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "arch.h"
+#include "pci_core.h"
+#include "platform.h"
+
+#define POWER_OFF_PATIENCE_NS UINT64_C(30000000000)
+
+uint64_t vm_clock_ns(const struct vmctx *ctx)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+void vm_io(struct vmctx *ctx, struct io_request *request)
+{
+	struct io_space *space = request->type == IO_PIO ? &ctx->pio : &ctx->mmio;
+
+	if (request->write)
+		io_space_write(space, request->addr, request->size, request->value);
+	else
+		io_space_read(space, request->addr, request->size, &request->value);
+}
+
+void vm_request(struct vmctx *ctx, enum vm_request request, unsigned int value)
+{
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&ctx->request_lock);
+	if (ctx->request == VM_REQUEST_NONE || request == VM_REQUEST_INTERNAL) {
+		ctx->request = request;
+		ctx->request_value = value;
+	}
+	pthread_mutex_unlock(&ctx->request_lock);
+	while (write(ctx->request_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+static enum vm_request request_take(struct vmctx *ctx, unsigned int *value)
+{
+	enum vm_request request;
+	uint64_t count;
+
+	pthread_mutex_lock(&ctx->request_lock);
+	if (read(ctx->request_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		log_debug(ctx->log, "request eventfd: %s", strerror(errno));
+	request = ctx->request;
+	*value = ctx->request_value;
+	ctx->request = VM_REQUEST_NONE;
+	pthread_mutex_unlock(&ctx->request_lock);
+	return request;
+}
+
+static void vm_end(struct vmctx *ctx, enum vm_end end, unsigned int value)
+{
+	ctx->end = end;
+	ctx->end_value = value;
+	event_loop_stop(ctx->main_loop);
+}
+
+/* Everything as at power-on, with the CPUs not started. */
+static int vm_load(struct vmctx *ctx)
+{
+	struct hv_cpu_state state;
+	int error;
+
+	memset(&state, 0, sizeof(state));
+	error = arch_load(ctx, &state);
+	if (error)
+		return error;
+	return ctx->hv->set_boot_cpu(ctx, &state);
+}
+
+void vm_reset_devices(struct vmctx *ctx)
+{
+	pci_reset_devices(ctx);
+	platform_reset(ctx);
+}
+
+static int vm_reset(struct vmctx *ctx)
+{
+	int error;
+
+	ctx->hv->pause(ctx);
+	vm_reset_devices(ctx);
+	guest_memory_clear(&ctx->memory);
+	error = ctx->hv->reset(ctx);
+	if (!error)
+		error = vm_load(ctx);
+	if (!error)
+		error = ctx->hv->start(ctx);
+	return error;
+}
+
+static void vm_handle_reset(struct vmctx *ctx)
+{
+	int error;
+
+	if (ctx->config.no_reboot) {
+		vm_end(ctx, VM_END_RESET, 0);
+		return;
+	}
+	log_info(ctx->log, "%s: guest reset", ctx->config.name);
+	error = vm_reset(ctx);
+	if (!error)
+		return;
+	log_error(ctx->log, "%s: cannot reset: %s", ctx->config.name, strerror(-error));
+	vm_end(ctx, VM_END_INTERNAL, 0);
+}
+
+static void on_request(void *arg, uint32_t events)
+{
+	struct vmctx *ctx = arg;
+	unsigned int value;
+
+	switch (request_take(ctx, &value)) {
+	case VM_REQUEST_NONE:
+		break;
+	case VM_REQUEST_RESET:
+		vm_handle_reset(ctx);
+		break;
+	case VM_REQUEST_POWEROFF:
+		vm_end(ctx, VM_END_POWEROFF, 0);
+		break;
+	case VM_REQUEST_CRASH:
+		log_error(ctx->log, "%s: the guest crashed (triple fault)", ctx->config.name);
+		vm_end(ctx, VM_END_CRASH, 0);
+		break;
+	case VM_REQUEST_INTERNAL:
+		vm_end(ctx, VM_END_INTERNAL, 0);
+		break;
+	case VM_REQUEST_DEBUG_EXIT:
+		vm_end(ctx, VM_END_DEBUG_EXIT, value);
+		break;
+	}
+}
+
+static void on_power_timeout(void *arg, uint32_t events)
+{
+	struct vmctx *ctx = arg;
+
+	log_warning(ctx->log, "%s: no power-off %d s after the power button, ending the VM",
+		    ctx->config.name, (int)(POWER_OFF_PATIENCE_NS / 1000000000));
+	vm_end(ctx, VM_END_KILLED, 0);
+}
+
+void vm_power_button(struct vmctx *ctx)
+{
+	if (ctx->stop_signals++) {
+		log_warning(ctx->log, "%s: ended by a second signal", ctx->config.name);
+		vm_end(ctx, VM_END_KILLED, 0);
+		return;
+	}
+	log_info(ctx->log, "%s: pressing the power button (again to end the VM at once)",
+		 ctx->config.name);
+	event_set_timer(ctx->power_timer, POWER_OFF_PATIENCE_NS, 0);
+	pm_power_button(ctx->platform->pm);
+}
+
+static int vm_create_loops(struct vmctx *ctx)
+{
+	ctx->request_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (ctx->request_fd < 0)
+		return -errno;
+	ctx->main_loop = event_loop_create("tenon-main");
+	ctx->io_loop = event_loop_create("tenon-io");
+	if (!ctx->main_loop || !ctx->io_loop)
+		return -errno;
+	ctx->request_source =
+		event_add_fd(ctx->main_loop, ctx->request_fd, EPOLLIN, NULL, on_request, ctx);
+	ctx->power_timer = event_add_timer(ctx->main_loop, NULL, on_power_timeout, ctx);
+	if (!ctx->request_source || !ctx->power_timer)
+		return -errno;
+	return 0;
+}
+
+static int vm_create_memory(struct vmctx *ctx)
+{
+	int error;
+
+	arch_memory_layout(ctx);
+	error = guest_memory_create(ctx->log, &ctx->memory, ctx->config.huge_pages);
+	for (unsigned int i = 0; !error && i < ctx->memory.count; i++)
+		error = ctx->hv->add_memory(ctx, &ctx->memory.regions[i]);
+	return error;
+}
+
+static int vm_create_parts(struct vmctx *ctx)
+{
+	int error = vm_create_loops(ctx);
+
+	if (error) {
+		log_error(ctx->log, "%s: cannot create the event loops: %s", ctx->config.name,
+			  strerror(-error));
+		return error;
+	}
+	error = ctx->hv->create(ctx);
+	if (error) {
+		ctx->hv = NULL;
+		return error;
+	}
+	error = vm_create_memory(ctx);
+	if (!error)
+		error = platform_create(ctx);
+	if (!error)
+		error = pci_bus_create(ctx);
+	return error;
+}
+
+struct vmctx *vm_create(struct logger *log, const struct hv_ops *hv, const struct vm_config *config)
+{
+	struct vmctx *ctx = calloc(1, sizeof(*ctx));
+	int error;
+
+	if (!ctx) {
+		log_error(log, "%s: out of memory", config->name);
+		return NULL;
+	}
+	ctx->config = *config;
+	ctx->log = log;
+	ctx->hv = hv;
+	ctx->memory.fd = -1;
+	ctx->request_fd = -1;
+	pthread_mutex_init(&ctx->request_lock, NULL);
+	io_space_init(&ctx->pio);
+	io_space_init(&ctx->mmio);
+	error = vm_create_parts(ctx);
+	if (error) {
+		vm_destroy(ctx);
+		errno = -error;
+		return NULL;
+	}
+	return ctx;
+}
+
+static int vm_start(struct vmctx *ctx)
+{
+	int error = vm_load(ctx);
+
+	if (error)
+		return error;
+	error = event_loop_start_thread(ctx->io_loop);
+	if (!error)
+		error = ctx->hv->start(ctx);
+	if (error)
+		log_error(ctx->log, "%s: cannot start: %s", ctx->config.name, strerror(-error));
+	return error;
+}
+
+int vm_run(struct vmctx *ctx)
+{
+	int error = vm_start(ctx);
+
+	/* What is wrong with the files given is the caller's; the rest is ours. */
+	if (error)
+		return error == -ENOMEM ? VM_END_INTERNAL : VM_END_BAD_ARGUMENTS;
+	event_loop_run(ctx->main_loop);
+	ctx->hv->pause(ctx);
+	if (ctx->end == VM_END_DEBUG_EXIT)
+		return VM_END_DEBUG_EXIT + (int)(ctx->end_value & 63);
+	return (int)ctx->end;
+}
+
+void vm_destroy(struct vmctx *ctx)
+{
+	if (!ctx)
+		return;
+	if (ctx->hv)
+		ctx->hv->pause(ctx);
+	if (ctx->io_loop)
+		event_loop_stop_thread(ctx->io_loop);
+	pci_bus_destroy(ctx);
+	platform_destroy(ctx);
+	if (ctx->hv)
+		ctx->hv->destroy(ctx);
+	guest_memory_destroy(&ctx->memory);
+	event_loop_destroy(ctx->io_loop);
+	event_loop_destroy(ctx->main_loop);
+	if (ctx->request_fd >= 0)
+		close(ctx->request_fd);
+	io_space_deinit(&ctx->pio);
+	io_space_deinit(&ctx->mmio);
+	pthread_mutex_destroy(&ctx->request_lock);
+	free(ctx);
+}

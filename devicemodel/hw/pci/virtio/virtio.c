@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What every virtio device has, whatever its kind and its transport: features, status, queues,
+ * configuration space (virtio 1.4, chapters 2 and 3).
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "virtio_transport.h"
+
+#ifndef VIRTIO_F_RING_RESET
+#define VIRTIO_F_RING_RESET 40
+#endif
+
+/* Filled by VIRTIO_DEVICE() at link time. */
+extern const struct virtio_ops *const __start_virtio_device_types[];
+extern const struct virtio_ops *const __stop_virtio_device_types[];
+
+#define COMMON(member) offsetof(struct virtio_common, member)
+
+const struct option_desc virtio_common_options[] = {
+	{ .name = "legacy",
+	  .type = OPTION_BOOL,
+	  .offset = COMMON(opt_legacy),
+	  .def = "on",
+	  .help = "offer the legacy interface where the device type has one" },
+	{ .name = "modern",
+	  .type = OPTION_BOOL,
+	  .offset = COMMON(opt_modern),
+	  .def = "on",
+	  .help = "offer the interface of virtio 1.0 and later" },
+	{ .name = "event_idx",
+	  .type = OPTION_BOOL,
+	  .offset = COMMON(opt_event_idx),
+	  .def = "on",
+	  .help = "offer VIRTIO_F_EVENT_IDX" },
+	{ .name = "indirect",
+	  .type = OPTION_BOOL,
+	  .offset = COMMON(opt_indirect),
+	  .def = "on",
+	  .help = "offer VIRTIO_F_INDIRECT_DESC" },
+	{ .name = NULL },
+};
+
+const struct virtio_ops *virtio_device_get(unsigned int index)
+{
+	size_t count = (size_t)(__stop_virtio_device_types - __start_virtio_device_types);
+
+	return index < count ? __start_virtio_device_types[index] : NULL;
+}
+
+/* ---- making one ---- */
+
+void virtio_offer(struct virtio_common *vc, unsigned int bit)
+{
+	vc->device_caps.bits[bit / 64] |= BIT64(bit % 64);
+}
+
+static void virtio_offer_common(struct virtio_common *vc)
+{
+	virtio_offer(vc, VIRTIO_F_ANY_LAYOUT);
+	virtio_offer(vc, VIRTIO_F_NOTIFY_ON_EMPTY);
+	if (vc->opt_event_idx)
+		virtio_offer(vc, VIRTIO_RING_F_EVENT_IDX);
+	if (vc->opt_indirect)
+		virtio_offer(vc, VIRTIO_RING_F_INDIRECT_DESC);
+	if (vc->opt_modern) {
+		virtio_offer(vc, VIRTIO_F_VERSION_1);
+		virtio_offer(vc, VIRTIO_F_RING_RESET);
+	}
+}
+
+int virtio_set_queues(struct virtio_common *vc, unsigned int count)
+{
+	struct vqueue_info *vqs;
+
+	if (!count || count > VIRTIO_QUEUES_MAX)
+		return -EINVAL;
+	vqs = calloc(count, sizeof(*vqs));
+	if (!vqs)
+		return -ENOMEM;
+	free(vc->vqs);
+	vc->vqs = vqs;
+	vc->nvq = (uint16_t)count;
+	for (unsigned int i = 0; i < count; i++) {
+		vqs[i].vc = vc;
+		vqs[i].index = (uint16_t)i;
+		vqs[i].size = vqs[i].size_max = vqs[i].size_written = vc->ops->queue_size;
+		vqs[i].msix_vector = VIRTIO_NO_VECTOR;
+		vqs[i].kick_fd = -1;
+		vqs[i].ops = &vq_split_ops;
+	}
+	return 0;
+}
+
+static unsigned int option_sets(struct virtio_common *vc, const struct virtio_ops *ops,
+				struct option_set sets[2])
+{
+	sets[0] = (struct option_set) { .table = ops->options, .object = vc };
+	sets[1] = (struct option_set) { .table = virtio_common_options, .object = vc };
+	return 2;
+}
+
+static void virtio_free(struct virtio_common *vc)
+{
+	struct option_set sets[2];
+
+	options_free(sets, option_sets(vc, vc->ops, sets));
+	free(vc->vqs);
+	free(vc->config);
+	vc->vqs = NULL;
+	vc->config = NULL;
+}
+
+static int virtio_init(struct virtio_common *vc)
+{
+	const struct virtio_ops *ops = vc->ops;
+	int error = virtio_set_queues(vc, ops->nvq);
+
+	if (error)
+		return error;
+	vc->config = calloc(1, ops->cfgsize ? ops->cfgsize : 1);
+	if (!vc->config)
+		return -ENOMEM;
+	vc->device_caps = ops->features;
+	virtio_offer_common(vc);
+	return ops->init ? ops->init(vc) : 0;
+}
+
+int virtio_linkup(struct virtio_common *vc, const struct virtio_ops *ops, const char *opts)
+{
+	struct option_set sets[2];
+	int error;
+
+	vc->ops = ops;
+	error = options_parse(vc->log, vc->name, opts, sets, option_sets(vc, ops, sets));
+	if (error)
+		return error;
+	if (!vc->opt_legacy && !vc->opt_modern) {
+		log_error(vc->log,
+			  "%s: legacy=off,modern=off leaves no interface (drop one of them)",
+			  vc->name);
+		error = -EINVAL;
+	}
+	if (!error)
+		error = virtio_init(vc);
+	if (error)
+		virtio_free(vc);
+	return error;
+}
+
+void virtio_unlink(struct virtio_common *vc)
+{
+	if (vc->ops->deinit)
+		vc->ops->deinit(vc);
+	virtio_free(vc);
+}
+
+/* ---- queues ---- */
+
+static void vq_apply_features(struct virtio_common *vc, struct vqueue_info *vq)
+{
+	vq->event_idx = virtio_has_feature(vc, VIRTIO_RING_F_EVENT_IDX);
+	vq->indirect = virtio_has_feature(vc, VIRTIO_RING_F_INDIRECT_DESC);
+	vq->notify_on_empty = vc->legacy_driver && virtio_has_feature(vc, VIRTIO_F_NOTIFY_ON_EMPTY);
+}
+
+static void vq_clear(struct vqueue_info *vq)
+{
+	vq->enabled = false;
+	vq->broken = false;
+	vq->size = vq->size_written = vq->size_max;
+	vq->desc_addr = vq->driver_addr = vq->device_addr = 0;
+	vq->desc = vq->driver_area = vq->device_area = NULL;
+	vq->msix_vector = VIRTIO_NO_VECTOR;
+	vq->last_avail = vq->avail_shadow = 0;
+	vq->used_idx = vq->published = 0;
+}
+
+static void vq_notify_device(struct virtio_common *vc, struct vqueue_info *vq)
+{
+	if (vq->enabled && !vq->broken && vc->running)
+		vc->ops->qnotify(vc, vq);
+}
+
+void virtio_queue_enable(struct virtio_common *vc, struct vqueue_info *vq)
+{
+	int error;
+
+	if (vq->enabled)
+		return;
+	vq->size = vq->size_written;
+	vq_apply_features(vc, vq);
+	error = vq->ops->enable(vq);
+	if (error) {
+		virtio_device_error(vc, vq,
+				    "cannot be enabled: size %u, descriptors 0x%llx, driver area "
+				    "0x%llx, device area 0x%llx: %s",
+				    vq->size, (unsigned long long)vq->desc_addr,
+				    (unsigned long long)vq->driver_addr,
+				    (unsigned long long)vq->device_addr,
+				    error == -EFAULT ? "not in RAM" : "bad size or alignment");
+		return;
+	}
+	vq->enabled = true;
+	vc->transport->status_changed(vc);
+	/* Buffers may be there already, without a kick (virtio 1.4, 2.6.1.2). */
+	if (vc->features_final)
+		vq_notify_device(vc, vq);
+}
+
+void virtio_queue_reset(struct virtio_common *vc, struct vqueue_info *vq)
+{
+	uint16_t vector = vq->msix_vector;
+
+	if (vq->enabled && vc->ops->queue_reset)
+		vc->ops->queue_reset(vc, vq);
+	vq_clear(vq);
+	vq->msix_vector = vector;
+	vc->transport->status_changed(vc);
+}
+
+/* ---- status and features ---- */
+
+static void virtio_update_running(struct virtio_common *vc)
+{
+	bool started =
+		vc->status & VIRTIO_CONFIG_S_DRIVER_OK || (vc->legacy_driver && vc->features_final);
+
+	vc->running = started && !vc->quiesced && !(vc->status & VIRTIO_CONFIG_S_NEEDS_RESET);
+}
+
+void virtio_device_error(struct virtio_common *vc, struct vqueue_info *vq, const char *fmt, ...)
+{
+	char text[256];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	if (vq)
+		log_guest(vc->log, "%s: queue %u: %s; the device needs a reset", vc->name,
+			  vq->index, text);
+	else
+		log_guest(vc->log, "%s: %s; the device needs a reset", vc->name, text);
+	for (unsigned int i = 0; i < vc->nvq; i++)
+		vc->vqs[i].broken = true;
+	if (vc->status & VIRTIO_CONFIG_S_NEEDS_RESET)
+		return;
+	vc->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+	virtio_update_running(vc);
+	/* virtio 1.4, 2.1.2 */
+	if (vc->status & VIRTIO_CONFIG_S_DRIVER_OK)
+		vc->transport->notify_config(vc);
+}
+
+void virtio_reset_dev(struct virtio_common *vc)
+{
+	vc->status = 0;
+	vc->legacy_driver = false;
+	vc->features_final = false;
+	virtio_update_running(vc);
+	vc->transport->status_changed(vc);
+	if (vc->ops->reset)
+		vc->ops->reset(vc);
+	for (unsigned int i = 0; i < vc->nvq; i++)
+		vq_clear(&vc->vqs[i]);
+	memset(&vc->driver_caps, 0, sizeof(vc->driver_caps));
+	memset(&vc->negotiated_caps, 0, sizeof(vc->negotiated_caps));
+	vc->isr = 0;
+	vc->transport->status_changed(vc);
+}
+
+void virtio_set_driver_features(struct virtio_common *vc, unsigned int word, uint32_t value)
+{
+	struct virtio_features *caps = &vc->driver_caps;
+	unsigned int shift = 32 * (word & 1);
+
+	if (word >= 4 || vc->features_final)
+		return;
+	caps->bits[word / 2] &= ~((uint64_t)UINT32_MAX << shift);
+	caps->bits[word / 2] |= (uint64_t)value << shift;
+}
+
+struct virtio_features virtio_offered_features(const struct virtio_common *vc, bool legacy)
+{
+	struct virtio_features offered = vc->device_caps;
+
+	if (legacy) {
+		/* virtio 1.4, 4.1.4.10: bits 32 to 63 are as if not acknowledged. */
+		offered.bits[0] &= UINT32_MAX;
+		offered.bits[1] = 0;
+	} else {
+		offered.bits[0] &= ~(BIT64(VIRTIO_F_ANY_LAYOUT) | BIT64(VIRTIO_F_NOTIFY_ON_EMPTY));
+	}
+	return offered;
+}
+
+/* Is what the driver accepted a subset that we can work with (virtio 1.4, 2.2.2)? */
+static bool features_acceptable(const struct virtio_common *vc)
+{
+	struct virtio_features offered = virtio_offered_features(vc, false);
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(offered.bits); i++)
+		if (vc->driver_caps.bits[i] & ~offered.bits[i])
+			return false;
+	return virtio_features_test(&vc->driver_caps, VIRTIO_F_VERSION_1);
+}
+
+static void features_finalize(struct virtio_common *vc)
+{
+	struct virtio_features offered;
+
+	if (vc->features_final)
+		return;
+	offered = virtio_offered_features(vc, vc->legacy_driver);
+	for (unsigned int i = 0; i < ARRAY_SIZE(offered.bits); i++)
+		vc->negotiated_caps.bits[i] = vc->driver_caps.bits[i] & offered.bits[i];
+	vc->features_final = true;
+	virtio_update_running(vc);
+	for (unsigned int i = 0; i < vc->nvq; i++)
+		vq_apply_features(vc, &vc->vqs[i]);
+	if (vc->ops->apply_features)
+		vc->ops->apply_features(vc);
+}
+
+/* The bits of @status that may be set now. */
+static uint8_t status_filter(struct virtio_common *vc, uint8_t status)
+{
+	status &= (uint8_t)~VIRTIO_CONFIG_S_NEEDS_RESET;
+	if (vc->legacy_driver)
+		return status;
+	if (status & VIRTIO_CONFIG_S_FEATURES_OK && !vc->features_final &&
+	    !features_acceptable(vc)) {
+		log_guest(vc->log,
+			  "%s: FEATURES_OK refused: driver wants 0x%llx_%016llx of 0x%llx_%016llx",
+			  vc->name, (unsigned long long)vc->driver_caps.bits[1],
+			  (unsigned long long)vc->driver_caps.bits[0],
+			  (unsigned long long)vc->device_caps.bits[1],
+			  (unsigned long long)vc->device_caps.bits[0]);
+		status &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK;
+	}
+	if (status & VIRTIO_CONFIG_S_DRIVER_OK &&
+	    !((vc->status | status) & VIRTIO_CONFIG_S_FEATURES_OK)) {
+		log_guest(vc->log, "%s: DRIVER_OK without FEATURES_OK ignored (3.1.1)", vc->name);
+		status &= (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK;
+	}
+	return status;
+}
+
+void virtio_set_status(struct virtio_common *vc, uint8_t status)
+{
+	uint8_t old = vc->status;
+	bool starts;
+
+	/* Bits are only ever added but by a reset (virtio 1.4, 2.1.1). */
+	vc->status |= status_filter(vc, status);
+	starts = vc->status & ~old & VIRTIO_CONFIG_S_DRIVER_OK;
+	if (starts || vc->status & ~old & VIRTIO_CONFIG_S_FEATURES_OK)
+		features_finalize(vc);
+	virtio_update_running(vc);
+	vc->transport->status_changed(vc);
+	if (vc->ops->set_status)
+		vc->ops->set_status(vc, vc->status);
+	/* Buffers may have been made available before, with kicks that were not taken. */
+	for (unsigned int i = 0; starts && i < vc->nvq; i++)
+		vq_notify_device(vc, &vc->vqs[i]);
+}
+
+void virtio_queue_kick(struct virtio_common *vc, uint32_t index)
+{
+	if (index >= vc->nvq)
+		return;
+	/* A legacy driver may use its queues before DRIVER_OK (virtio 1.4, 3.1.2). */
+	if (vc->legacy_driver && vc->vqs[index].enabled)
+		features_finalize(vc);
+	vq_notify_device(vc, &vc->vqs[index]);
+}
+
+void virtio_legacy_access(struct virtio_common *vc)
+{
+	vc->legacy_driver = true;
+}
+
+/* ---- configuration space ---- */
+
+uint32_t virtio_config_read(struct virtio_common *vc, uint64_t offset, unsigned int size)
+{
+	uint32_t value = 0;
+
+	if (offset >= vc->ops->cfgsize || size > sizeof(value))
+		return 0;
+	if (vc->ops->cfgread)
+		vc->ops->cfgread(vc, (uint32_t)offset, size);
+	memcpy(&value, vc->config + offset, MIN(size, vc->ops->cfgsize - offset));
+	return value;
+}
+
+void virtio_config_write(struct virtio_common *vc, uint64_t offset, unsigned int size,
+			 uint32_t value)
+{
+	if (size <= sizeof(value) && range_contains(0, vc->ops->cfgsize, offset, size) &&
+	    vc->ops->cfgwrite)
+		vc->ops->cfgwrite(vc, (uint32_t)offset, size, value);
+}
+
+void virtio_config_changed(struct virtio_common *vc)
+{
+	vc->config_generation++;
+	if (vc->status & VIRTIO_CONFIG_S_DRIVER_OK)
+		vc->transport->notify_config(vc);
+}
+
+/* ---- quiesce ---- */
+
+void virtio_quiesce(struct virtio_common *vc)
+{
+	if (vc->quiesced)
+		return;
+	if (vc->ops->quiesce)
+		vc->ops->quiesce(vc);
+	vc->quiesced = true;
+	virtio_update_running(vc);
+}
+
+void virtio_resume(struct virtio_common *vc)
+{
+	if (!vc->quiesced)
+		return;
+	vc->quiesced = false;
+	virtio_update_running(vc);
+	if (vc->ops->resume)
+		vc->ops->resume(vc);
+	for (unsigned int i = 0; i < vc->nvq; i++)
+		vq_notify_device(vc, &vc->vqs[i]);
+}

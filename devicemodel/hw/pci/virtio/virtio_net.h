@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Between the files of virtio-net: the device and transmission (virtio_net.c), reception
+ * (virtio_net_rx.c), the control queue (virtio_net_ctrl.c), and the rules for headers and for the
+ * receive filter, which need no device (virtio_net_rules.c).
+ */
+#ifndef TENON_VIRTIO_NET_H
+#define TENON_VIRTIO_NET_H
+
+#include <linux/if_ether.h>
+#include <linux/virtio_net.h>
+
+#include "net_backend.h"
+#include "virtio.h"
+
+#ifndef VIRTIO_NET_F_GUEST_USO4
+#define VIRTIO_NET_F_GUEST_USO4 54 /* virtio 1.3 */
+#define VIRTIO_NET_F_GUEST_USO6 55
+#define VIRTIO_NET_F_HOST_USO 56
+#define VIRTIO_NET_HDR_GSO_UDP_L4 5
+#endif
+
+enum { NET_QUEUE_RX, NET_QUEUE_TX, NET_QUEUE_CTRL, NET_QUEUES };
+
+#define NET_QUEUE_SIZE 256
+#define NET_VLAN_LEN 4
+#define NET_FRAME_MAX (65535 + ETH_HLEN + NET_VLAN_LEN) /* the largest IP packet, tagged */
+#define NET_PEEK (ETH_HLEN + NET_VLAN_LEN) /* all that the filter looks at */
+#define NET_CHAIN_IOV (NET_QUEUE_SIZE + GUEST_MEMORY_REGIONS)
+#define NET_RX_IOV 1000 /* readv() takes 1024 */
+#define NET_MAC_TABLE_MAX 64
+#define NET_VLANS 4096
+
+/* ---- Rules ---- */
+
+/* A part of the MAC filter table; @overflow: there were too many, so all of the kind are let in. */
+struct net_mac_table {
+	unsigned int count;
+	bool overflow;
+	uint8_t entries[NET_MAC_TABLE_MAX][ETH_ALEN];
+};
+
+/*
+ * The receive filter (virtio 1.4, 5.1.9.5.1..3).
+ * @by_mac, @by_vlan: the driver can control it (CTRL_RX, CTRL_VLAN): else that part lets all in
+ */
+struct net_filter {
+	bool by_mac, by_vlan;
+	bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
+	struct net_mac_table unicast, multicast;
+	uint64_t vlans[NET_VLANS / 64];
+};
+
+/* Does the filter let in the frame that starts with the @len bytes at @frame? */
+bool net_filter_accepts(const struct net_filter *filter, const uint8_t *mac, const uint8_t *frame,
+			size_t len);
+
+/* The driver's header for a frame of @frame_len bytes, made fit for the host; false: drop it. */
+bool net_tx_header(const struct virtio_features *negotiated, size_t frame_len,
+		   struct virtio_net_hdr_v1 *header);
+
+/* The host's header made fit for the driver, who takes @guest_offloads; false: drop the frame. */
+bool net_rx_header(uint64_t guest_offloads, struct virtio_net_hdr_v1 *header);
+
+/* All feature bits for offloads that a host which does @tun_flags can offer. */
+uint64_t net_offload_features(unsigned int tun_flags);
+
+/* The VIRTIO_NET_F_GUEST_ bits among @features that CTRL_GUEST_OFFLOADS may switch. */
+uint64_t net_guest_offloads(uint64_t features);
+
+/* The TUN_F_ flags for the guest offload bits @guest_offloads, in a combination tun accepts. */
+unsigned int net_tun_flags(uint64_t guest_offloads);
+
+/* A locally administered unicast address that depends on the two names alone. */
+void net_mac_from_names(uint8_t *mac, const char *vm_name, const char *device_name);
+
+/* ---- Device ---- */
+
+/* Host memory for what is looked at of a received frame, before the guest can see or touch it. */
+struct net_head {
+	struct virtio_net_hdr_v1 header;
+	uint8_t frame[NET_PEEK];
+};
+
+struct net_rx_chain {
+	uint16_t idx;
+	uint16_t iov_count;
+	uint32_t len;
+};
+
+/*
+ * Reception. Chains are taken from the queue ahead of the frames that will fill them and kept
+ * until used, in the order in which they were available.
+ * @chains, @chain_count: those; @iov, @iov_count: their memory; @capacity: bytes of it
+ * @length: header and frame, as the driver gets them, of the frame in work; 0: none
+ * @spilled_from: the bytes of it from here on did not fit and are in @spill
+ * @patience: armed while a frame waits for the driver to provide enough buffers
+ * @stopped: the tap is not read because there are no buffers
+ */
+struct net_rx {
+	struct vqueue_info *vq;
+	struct event_source *patience;
+	bool stopped;
+	unsigned int chain_count, iov_count;
+	uint32_t capacity;
+	uint32_t length, spilled_from;
+	struct net_head head;
+	struct net_rx_chain chains[NET_QUEUE_SIZE];
+	struct iovec iov[NET_RX_IOV];
+	struct iovec read_iov[NET_RX_IOV + 2];
+	uint8_t spill[NET_FRAME_MAX];
+};
+
+struct net_tx {
+	struct vqueue_info *vq;
+	struct iovec chain_iov[NET_CHAIN_IOV];
+	struct iovec iov[NET_CHAIN_IOV + 1];
+};
+
+struct net_counters {
+	uint64_t rx_frames, rx_filtered, rx_dropped;
+	uint64_t tx_frames, tx_dropped;
+};
+
+/*
+ * @config: vc.config
+ * @again: calls the queues again that had more work than one turn allows
+ * @header_size: of the header the driver uses, 10 or 12
+ * @guest_offloads: the VIRTIO_NET_F_GUEST_ offloads in force
+ */
+struct virtio_net {
+	struct virtio_common vc;
+	char *opt_tap;
+	uint64_t opt_fd, opt_mtu;
+	uint8_t opt_mac[ETH_ALEN];
+	bool opt_offload;
+
+	struct net_backend *backend;
+	struct virtio_net_config *config;
+	struct event_source *again;
+	uint8_t mac[ETH_ALEN];
+	uint32_t header_size;
+	uint64_t guest_offloads;
+	struct net_filter filter;
+	struct net_counters counters;
+	struct net_rx rx;
+	struct net_tx tx;
+};
+
+/* Let through what waits in the tap, as far as there are buffers. */
+void net_rx_run(struct virtio_net *net);
+
+/* The driver made receive buffers available. */
+void net_rx_kick(struct virtio_net *net);
+
+/* Timer: a frame has waited long enough for the driver to provide buffers for it. */
+void net_rx_impatient(void *arg, uint32_t expirations);
+
+/* Stop receiving; @give_back: the queue lives on, its unused buffers return to it. */
+void net_rx_stop(struct virtio_net *net, bool give_back);
+
+/* Answer all commands that wait, at once: drivers spin for the answer. */
+void net_ctrl_run(struct virtio_net *net, struct vqueue_info *vq);
+
+/* One command, @out_len bytes in @iov; VIRTIO_NET_OK or VIRTIO_NET_ERR. */
+uint8_t net_ctrl_command(struct virtio_net *net, const struct iovec *iov, int count,
+			 uint64_t out_len);
+
+/* No command was given yet: the filter lets in broadcasts and what is for the device. */
+void net_ctrl_reset(struct virtio_net *net);
+
+/* Put the offloads @guest_offloads in force. 0 or -errno. */
+int net_set_guest_offloads(struct virtio_net *net, uint64_t guest_offloads) __must_check;
+
+#endif

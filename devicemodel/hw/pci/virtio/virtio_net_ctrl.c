@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * virtio-net's control queue (virtio 1.4, 5.1.9.5): receive filter, MAC address, VLANs,
+ * announcement, offloads. Each command is carried out before it is answered.
+ */
+#include "virtio_net.h"
+
+#define CTRL_BUDGET 64 /* commands a turn */
+#define ANY_LENGTH UINT64_MAX
+
+/* The data of a command: what follows class and command in the chain. */
+struct ctrl_data {
+	const struct iovec *iov;
+	int count;
+	uint64_t offset, len;
+};
+
+static bool data_take(struct ctrl_data *data, void *to, size_t size)
+{
+	if (data->len < size || iov_to_buf(data->iov, data->count, data->offset, to, size) != size)
+		return false;
+	data->offset += size;
+	data->len -= size;
+	return true;
+}
+
+static bool data_skip(struct ctrl_data *data, uint64_t size)
+{
+	if (data->len < size)
+		return false;
+	data->offset += size;
+	data->len -= size;
+	return true;
+}
+
+/* ---- Commands ---- */
+
+static bool ctrl_rx_mode(struct virtio_net *net, uint8_t command, struct ctrl_data *data)
+{
+	struct net_filter *filter = &net->filter;
+	bool *const modes[] = {
+		[VIRTIO_NET_CTRL_RX_PROMISC] = &filter->promisc,
+		[VIRTIO_NET_CTRL_RX_ALLMULTI] = &filter->allmulti,
+		[VIRTIO_NET_CTRL_RX_ALLUNI] = &filter->alluni,
+		[VIRTIO_NET_CTRL_RX_NOMULTI] = &filter->nomulti,
+		[VIRTIO_NET_CTRL_RX_NOUNI] = &filter->nouni,
+		[VIRTIO_NET_CTRL_RX_NOBCAST] = &filter->nobcast,
+	};
+	uint8_t on;
+
+	if (!data_take(data, &on, sizeof(on)))
+		return false;
+	*modes[command] = on;
+	return true;
+}
+
+/* Half of MAC_TABLE_SET: a number and so many addresses. */
+static bool take_mac_table(struct ctrl_data *data, struct net_mac_table *table)
+{
+	uint32_t entries;
+
+	if (!data_take(data, &entries, sizeof(entries)))
+		return false;
+	table->overflow = entries > NET_MAC_TABLE_MAX;
+	table->count = MIN(entries, NET_MAC_TABLE_MAX);
+	if (!data_take(data, table->entries, (size_t)table->count * ETH_ALEN))
+		return false;
+	return data_skip(data, (uint64_t)(entries - table->count) * ETH_ALEN);
+}
+
+/* Takes effect whole or not at all. */
+static bool ctrl_mac_table(struct virtio_net *net, uint8_t command, struct ctrl_data *data)
+{
+	struct net_mac_table unicast, multicast;
+
+	if (!take_mac_table(data, &unicast) || !take_mac_table(data, &multicast))
+		return false;
+	net->filter.unicast = unicast;
+	net->filter.multicast = multicast;
+	return true;
+}
+
+static bool ctrl_mac_addr(struct virtio_net *net, uint8_t command, struct ctrl_data *data)
+{
+	uint8_t mac[ETH_ALEN];
+
+	if (!data_take(data, mac, sizeof(mac)) || mac[0] & 1)
+		return false;
+	memcpy(net->config->mac, mac, sizeof(mac));
+	return true;
+}
+
+static bool ctrl_vlan(struct virtio_net *net, uint8_t command, struct ctrl_data *data)
+{
+	uint16_t vlan;
+
+	if (!data_take(data, &vlan, sizeof(vlan)) || vlan >= NET_VLANS)
+		return false;
+	if (command == VIRTIO_NET_CTRL_VLAN_ADD)
+		net->filter.vlans[vlan / 64] |= BIT64(vlan % 64);
+	else
+		net->filter.vlans[vlan / 64] &= ~BIT64(vlan % 64);
+	return true;
+}
+
+/* virtio 1.4, 5.1.9.5.4.2 */
+static bool ctrl_announce_ack(struct virtio_net *net, uint8_t command, struct ctrl_data *data)
+{
+	net->config->status &= (uint16_t)~VIRTIO_NET_S_ANNOUNCE;
+	return true;
+}
+
+/* Only what was negotiated can be switched (virtio 1.4, 5.1.9.5.9). */
+static bool ctrl_guest_offloads(struct virtio_net *net, uint8_t command, struct ctrl_data *data)
+{
+	uint64_t offloads;
+
+	if (!data_take(data, &offloads, sizeof(offloads)) ||
+	    offloads & ~net_guest_offloads(net->vc.negotiated_caps.bits[0]))
+		return false;
+	return !net_set_guest_offloads(net, offloads);
+}
+
+/* @feature: the driver must have it; @length: of the data */
+static const struct ctrl_command {
+	uint8_t class, command;
+	uint8_t feature;
+	uint64_t length;
+	bool (*run)(struct virtio_net *net, uint8_t command, struct ctrl_data *data);
+} ctrl_commands[] = {
+	{ VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, VIRTIO_NET_F_CTRL_RX, 1, ctrl_rx_mode },
+	{ VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_ALLMULTI, VIRTIO_NET_F_CTRL_RX, 1, ctrl_rx_mode },
+	{ VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_ALLUNI, VIRTIO_NET_F_CTRL_RX_EXTRA, 1,
+	  ctrl_rx_mode },
+	{ VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_NOMULTI, VIRTIO_NET_F_CTRL_RX_EXTRA, 1,
+	  ctrl_rx_mode },
+	{ VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_NOUNI, VIRTIO_NET_F_CTRL_RX_EXTRA, 1,
+	  ctrl_rx_mode },
+	{ VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_NOBCAST, VIRTIO_NET_F_CTRL_RX_EXTRA, 1,
+	  ctrl_rx_mode },
+	{ VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, VIRTIO_NET_F_CTRL_RX, ANY_LENGTH,
+	  ctrl_mac_table },
+	{ VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, VIRTIO_NET_F_CTRL_MAC_ADDR, ETH_ALEN,
+	  ctrl_mac_addr },
+	{ VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, VIRTIO_NET_F_CTRL_VLAN, 2, ctrl_vlan },
+	{ VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_DEL, VIRTIO_NET_F_CTRL_VLAN, 2, ctrl_vlan },
+	{ VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, VIRTIO_NET_F_GUEST_ANNOUNCE, 0,
+	  ctrl_announce_ack },
+	{ VIRTIO_NET_CTRL_GUEST_OFFLOADS, VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET,
+	  VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, 8, ctrl_guest_offloads },
+};
+
+static const struct ctrl_command *ctrl_find(const struct virtio_net *net,
+					    const struct virtio_net_ctrl_hdr *header)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(ctrl_commands); i++) {
+		const struct ctrl_command *command = &ctrl_commands[i];
+
+		if (command->class == header->class && command->command == header->cmd)
+			return virtio_has_feature(&net->vc, command->feature) ? command : NULL;
+	}
+	return NULL;
+}
+
+uint8_t net_ctrl_command(struct virtio_net *net, const struct iovec *iov, int count,
+			 uint64_t out_len)
+{
+	struct ctrl_data data = { .iov = iov, .count = count, .len = out_len };
+	const struct ctrl_command *command;
+	struct virtio_net_ctrl_hdr header;
+
+	if (!data_take(&data, &header, sizeof(header)))
+		return VIRTIO_NET_ERR;
+	command = ctrl_find(net, &header);
+	if (!command || (command->length != ANY_LENGTH && command->length != data.len))
+		return VIRTIO_NET_ERR;
+	return command->run(net, header.cmd, &data) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
+}
+
+void net_ctrl_reset(struct virtio_net *net)
+{
+	memset(&net->filter, 0, sizeof(net->filter));
+	net->config->status &= (uint16_t)~VIRTIO_NET_S_ANNOUNCE;
+	memcpy(net->config->mac, net->mac, ETH_ALEN);
+}
+
+/* ---- Queue ---- */
+
+void net_ctrl_run(struct virtio_net *net, struct vqueue_info *vq)
+{
+	struct iovec iov[NET_CHAIN_IOV];
+	struct vq_chain chain;
+	unsigned int budget = CTRL_BUDGET;
+
+	while (budget && vq_has_descs(vq) && vq_pop(vq, &chain, iov, NET_CHAIN_IOV) > 0) {
+		uint8_t ack;
+
+		budget--;
+		if (!chain.in_len) {
+			virtio_device_error(&net->vc, vq, "a command has no room for its answer");
+			break;
+		}
+		ack = net_ctrl_command(net, chain.iov, chain.out_count, chain.out_len);
+		iov_from_buf(chain.iov + chain.out_count, chain.in_count, 0, &ack, sizeof(ack));
+		vq_relchain(vq, chain.idx, sizeof(ack));
+	}
+	vq_endchains(vq, budget > 0);
+	if (!budget)
+		event_set_timer(net->again, 1, 0);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * virtio over PCI (virtio 1.4, 4.1): what its files share.
+ */
+#ifndef TENON_VIRTIO_PCI_H
+#define TENON_VIRTIO_PCI_H
+
+#include <linux/virtio_pci.h>
+
+#include "pci_core.h"
+#include "virtio_transport.h"
+
+#define VIRTIO_LEGACY_BAR 0
+#define VIRTIO_MSIX_BAR 1
+#define VIRTIO_MODERN_BAR 4
+
+/* The modern BAR: one page a structure. */
+#define VIRTIO_COMMON_OFFSET 0x0000
+#define VIRTIO_ISR_OFFSET 0x1000
+#define VIRTIO_DEVICE_OFFSET 0x2000
+#define VIRTIO_NOTIFY_OFFSET 0x3000
+#define VIRTIO_REGION_SIZE 0x1000
+#define VIRTIO_MODERN_BAR_SIZE 0x4000
+#define VIRTIO_NOTIFY_MULTIPLIER 4
+
+/**
+ * struct virtio_pci - a virtio device as a PCI function.
+ * @config_vector: as the driver wrote it
+ * @cfg_cap: where the PCI_CFG capability is in config space, 0: none
+ * @legacy_addr, @modern_addr: where the BARs decode now, 0: nowhere
+ */
+struct virtio_pci {
+	struct pci_vdev *dev;
+	struct virtio_common *vc;
+	uint32_t device_feature_select, driver_feature_select;
+	uint16_t queue_select;
+	uint16_t config_vector;
+	unsigned int cfg_cap;
+	uint64_t legacy_addr, modern_addr;
+};
+
+/**
+ * struct virtio_reg - one register of a transport's register file.
+ * @read: its value; @raw: what a partial write is merged with, where that differs from what is read
+ * @write: the driver wrote the whole register; NULL: read-only
+ */
+struct virtio_reg {
+	uint8_t offset, size;
+	uint64_t (*read)(struct virtio_pci *vp);
+	uint64_t (*raw)(struct virtio_pci *vp);
+	void (*write)(struct virtio_pci *vp, uint64_t value);
+};
+
+/** virtio_regs_read() - @size bytes at @offset of a register file, any width and alignment. */
+uint64_t virtio_regs_read(struct virtio_pci *vp, const struct virtio_reg *regs, unsigned int count,
+			  uint64_t offset, unsigned int size);
+
+/** virtio_regs_write() - the other way; a register written in part keeps its other bytes. */
+void virtio_regs_write(struct virtio_pci *vp, const struct virtio_reg *regs, unsigned int count,
+		       uint64_t offset, unsigned int size, uint64_t value);
+
+/* virtio_pci.c */
+uint64_t virtio_pci_read(struct pci_vdev *dev, int baridx, uint64_t offset, unsigned int size);
+void virtio_pci_write(struct pci_vdev *dev, int baridx, uint64_t offset, unsigned int size,
+		      uint64_t value);
+int virtio_interrupt_init(struct virtio_pci *vp) __must_check;
+
+/** virtio_selected_queue() - the queue that queue_select names, NULL if there is none. */
+struct vqueue_info *virtio_selected_queue(struct virtio_pci *vp);
+
+/** virtio_vector_shown() - what a vector register reads as: unmapped if it is beyond the table (4.1.5.1.2.1). */
+uint16_t virtio_vector_shown(const struct virtio_pci *vp, uint16_t written);
+
+/** virtio_isr_read() - the ISR, which reading clears, with the line (4.1.4.5). */
+uint8_t virtio_isr_read(struct virtio_pci *vp);
+
+/** virtio_status_write() - status register of either interface; 0 resets. */
+void virtio_status_write(struct virtio_pci *vp, uint8_t status);
+
+/* virtio_pci_legacy.c */
+int virtio_set_io_bar(struct virtio_pci *vp, int baridx) __must_check;
+uint64_t virtio_legacy_read(struct virtio_pci *vp, uint64_t offset, unsigned int size);
+void virtio_legacy_write(struct virtio_pci *vp, uint64_t offset, unsigned int size, uint64_t value);
+
+/* virtio_pci_modern.c */
+int virtio_set_modern_bar(struct virtio_pci *vp, int baridx) __must_check;
+uint64_t virtio_modern_read(struct virtio_pci *vp, uint64_t offset, unsigned int size);
+void virtio_modern_write(struct virtio_pci *vp, uint64_t offset, unsigned int size, uint64_t value);
+void virtio_pci_cfg_read(struct pci_vdev *dev, unsigned int offset, unsigned int size);
+void virtio_pci_cfg_written(struct pci_vdev *dev, unsigned int offset, unsigned int size);
+
+/* virtio_pci_kick.c */
+int virtio_kicks_create(struct virtio_pci *vp) __must_check;
+void virtio_kicks_destroy(struct virtio_pci *vp);
+
+/** virtio_kicks_update() - register each queue's kick eventfd where its driver notifies now, if anywhere. */
+void virtio_kicks_update(struct virtio_pci *vp);
+
+#endif

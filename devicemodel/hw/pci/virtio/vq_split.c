@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Split virtqueues (virtio 1.4, 2.7). Everything in the rings can change under our hands: each
+ * field is read once into host memory, and only that copy is checked and used.
+ */
+#include <errno.h>
+
+#include "virtio_transport.h"
+
+#define DESC_ALIGN 16
+#define AVAIL_ALIGN 2
+#define USED_ALIGN 4
+
+static struct vring_avail *avail_ring(const struct vqueue_info *vq)
+{
+	return vq->driver_area;
+}
+
+static struct vring_used *used_ring(const struct vqueue_info *vq)
+{
+	return vq->device_area;
+}
+
+/* Fields behind the rings that EVENT_IDX uses (virtio 1.4, 2.7.7 and 2.7.10). */
+static uint16_t *used_event(const struct vqueue_info *vq)
+{
+	return &avail_ring(vq)->ring[vq->size];
+}
+
+static uint16_t *avail_event(const struct vqueue_info *vq)
+{
+	return (uint16_t *)&used_ring(vq)->ring[vq->size];
+}
+
+static int split_enable(struct vqueue_info *vq)
+{
+	const struct guest_memory *memory = vq->vc->memory;
+	uint64_t size = vq->size;
+
+	if (!is_power_of_2(size) || size > vq->size_max)
+		return -EINVAL;
+	if (vq->desc_addr % DESC_ALIGN || vq->driver_addr % AVAIL_ALIGN ||
+	    vq->device_addr % USED_ALIGN)
+		return -EINVAL;
+	vq->desc = guest_memory_host(memory, vq->desc_addr, sizeof(struct vring_desc) * size);
+	vq->driver_area = guest_memory_host(memory, vq->driver_addr, 6 + 2 * size);
+	vq->device_area = guest_memory_host(memory, vq->device_addr, 6 + 8 * size);
+	if (!vq->desc || !vq->driver_area || !vq->device_area)
+		return -EFAULT;
+	vq->last_avail = vq->avail_shadow = 0;
+	vq->used_idx = vq->published = 0;
+	vq->kicks_armed = true;
+	return 0;
+}
+
+/* Look at the driver's index; true if there is something new. */
+static bool avail_refresh(struct vqueue_info *vq)
+{
+	uint16_t idx = __atomic_load_n(&avail_ring(vq)->idx, __ATOMIC_ACQUIRE);
+
+	if ((uint16_t)(idx - vq->last_avail) > vq->size) {
+		virtio_device_error(vq->vc, vq,
+				    "available index %u is more than %u ahead of %u (2.7.6)", idx,
+				    vq->size, vq->last_avail);
+		return false;
+	}
+	vq->avail_shadow = idx;
+	return idx != vq->last_avail;
+}
+
+/* While there are buffers to work on, kicks only cost: the next look finds them anyway. */
+static void kicks_disarm(struct vqueue_info *vq)
+{
+	vq->kicks_armed = false;
+	if (!vq->event_idx)
+		__atomic_store_n(&used_ring(vq)->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
+}
+
+/* Ask for a kick with the next buffer (virtio 1.4, 2.7.10); the caller looks again afterwards. */
+static void kicks_arm(struct vqueue_info *vq)
+{
+	if (vq->event_idx)
+		__atomic_store_n(avail_event(vq), vq->last_avail, __ATOMIC_RELAXED);
+	else
+		__atomic_store_n(&used_ring(vq)->flags, 0, __ATOMIC_RELAXED);
+	vq->kicks_armed = true;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static bool split_has_descs(struct vqueue_info *vq)
+{
+	if (vq->avail_shadow == vq->last_avail && !avail_refresh(vq)) {
+		if (vq->broken)
+			return false;
+		kicks_arm(vq);
+		if (!avail_refresh(vq))
+			return false;
+	}
+	if (vq->kicks_armed)
+		kicks_disarm(vq);
+	return true;
+}
+
+/* One descriptor, read once; what the driver changes later is not seen. */
+static struct vring_desc desc_read(const void *table, unsigned int index)
+{
+	struct vring_desc desc;
+
+	memcpy(&desc, (const char *)table + index * sizeof(desc), sizeof(desc));
+	__asm__ volatile("" : "+m"(desc) : : "memory");
+	return desc;
+}
+
+/* A walk along one chain: the table it is in, and how many more descriptors that may have. */
+struct walk {
+	struct vqueue_info *vq;
+	const void *table;
+	unsigned int table_len;
+	unsigned int budget;
+	bool in_indirect;
+	struct vq_chain *chain;
+	struct iovec *iov;
+	int n_iov;
+};
+
+/* virtio 1.4, 2.7.5.3 */
+static const char *walk_indirect(struct walk *walk, const struct vring_desc *desc)
+{
+	if (!walk->vq->indirect)
+		return "indirect descriptor without VIRTIO_F_INDIRECT_DESC (2.7.5.3.1)";
+	if (walk->in_indirect)
+		return "indirect descriptor in an indirect table (2.7.5.3.1)";
+	if (desc->flags & VRING_DESC_F_NEXT)
+		return "INDIRECT and NEXT in one descriptor (2.7.5.3.1)";
+	if (!desc->len || desc->len % sizeof(*desc))
+		return "length of an indirect table is no multiple of 16 (2.7.5.3)";
+	walk->table = guest_memory_host(walk->vq->vc->memory, desc->addr, desc->len);
+	if (!walk->table)
+		return "indirect table is not in RAM (2.7.5.3)";
+	walk->table_len = desc->len / sizeof(*desc);
+	/* A chain is no longer than the queue's size (2.7.5.3.1), however large the table. */
+	walk->budget = MIN(walk->table_len, VIRTIO_QUEUE_SIZE_MAX);
+	walk->in_indirect = true;
+	return NULL;
+}
+
+/* virtio 1.4, 2.7.5 */
+static const char *walk_buffer(struct walk *walk, const struct vring_desc *desc)
+{
+	struct vq_chain *chain = walk->chain;
+	int used = chain->out_count + chain->in_count;
+	int count;
+
+	if (!(desc->flags & VRING_DESC_F_WRITE) && chain->in_count)
+		return "device-readable descriptor behind a device-writable one (2.7.4.2)";
+	count = guest_memory_iov(walk->vq->vc->memory, desc->addr, desc->len, walk->iov + used,
+				 walk->n_iov - used);
+	if (count == -EFAULT)
+		return "descriptor points outside of RAM (2.7.5)";
+	if (count < 0)
+		return "chain has more descriptors than the device takes";
+	if (desc->flags & VRING_DESC_F_WRITE) {
+		chain->in_count += count;
+		chain->in_len += desc->len;
+	} else {
+		chain->out_count += count;
+		chain->out_len += desc->len;
+	}
+	if (chain->in_len + chain->out_len > UINT32_MAX)
+		return "chain of more than 4 GiB (2.7.5.2)";
+	return NULL;
+}
+
+/* Follow the chain from @head; NULL, or the rule that was broken. */
+static const char *walk_chain(struct walk *walk, unsigned int head)
+{
+	unsigned int index = head;
+
+	for (;;) {
+		struct vring_desc desc = desc_read(walk->table, index);
+		const char *wrong;
+
+		if (desc.flags & VRING_DESC_F_INDIRECT) {
+			wrong = walk_indirect(walk, &desc);
+			if (wrong)
+				return wrong;
+			index = 0;
+			continue;
+		}
+		wrong = walk_buffer(walk, &desc);
+		if (wrong)
+			return wrong;
+		if (!(desc.flags & VRING_DESC_F_NEXT))
+			return NULL;
+		if (!--walk->budget)
+			return "descriptor chain loops or is too long (2.7.5.2)";
+		if (desc.next >= walk->table_len)
+			return "next descriptor lies outside of the table (2.7.5)";
+		index = desc.next;
+	}
+}
+
+static int split_pop(struct vqueue_info *vq, struct vq_chain *chain, struct iovec *iov, int n_iov)
+{
+	struct walk walk = {
+		.vq = vq,
+		.table = vq->desc,
+		.table_len = vq->size,
+		.budget = vq->size,
+		.chain = chain,
+		.iov = iov,
+		.n_iov = n_iov,
+	};
+	const char *wrong;
+
+	if (!split_has_descs(vq))
+		return vq->broken ? -1 : 0;
+	*chain = (struct vq_chain) { .iov = iov };
+	chain->idx = __atomic_load_n(&avail_ring(vq)->ring[vq->last_avail & (vq->size - 1)],
+				     __ATOMIC_RELAXED);
+	wrong = chain->idx < vq->size ? walk_chain(&walk, chain->idx)
+				      : "available entry is no descriptor of the table (2.7.6)";
+	if (wrong) {
+		virtio_device_error(vq->vc, vq, "%s", wrong);
+		return -1;
+	}
+	vq->last_avail++;
+	return 1;
+}
+
+static void split_unpop(struct vqueue_info *vq)
+{
+	vq->last_avail--;
+}
+
+static void split_push(struct vqueue_info *vq, uint16_t idx, uint32_t len)
+{
+	struct vring_used_elem *elem = &used_ring(vq)->ring[vq->used_idx & (vq->size - 1)];
+
+	elem->id = idx;
+	elem->len = len;
+	vq->used_idx++;
+}
+
+/* virtio 1.4, 2.7.7.2 and 2.7.8.2 */
+static bool split_publish(struct vqueue_info *vq, bool used_all)
+{
+	uint16_t old = vq->published, new = vq->used_idx;
+
+	if (old == new)
+		return false;
+	__atomic_store_n(&used_ring(vq)->idx, new, __ATOMIC_RELEASE);
+	vq->published = new;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+
+	if (vq->notify_on_empty && used_all &&
+	    __atomic_load_n(&avail_ring(vq)->idx, __ATOMIC_RELAXED) == vq->last_avail)
+		return true;
+	if (vq->event_idx) {
+		uint16_t event = __atomic_load_n(used_event(vq), __ATOMIC_RELAXED);
+
+		return (uint16_t)(new - event - 1) < (uint16_t)(new - old);
+	}
+	return !(__atomic_load_n(&avail_ring(vq)->flags, __ATOMIC_RELAXED) &
+		 VRING_AVAIL_F_NO_INTERRUPT);
+}
+
+const struct vq_ops vq_split_ops = {
+	.name = "split",
+	.enable = split_enable,
+	.has_descs = split_has_descs,
+	.pop = split_pop,
+	.unpop = split_unpop,
+	.push = split_push,
+	.publish = split_publish,
+};

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * commands.h: the subcommands of tenon that have files of their own. Each returns the exit status.
+ */
+#ifndef TENON_COMMANDS_H
+#define TENON_COMMANDS_H
+
+int cmd_run(int argc, char **argv);
+
+#endif

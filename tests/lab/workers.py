@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""workers.py: who does the rows: rows.py on this machine, or in an outer machine with emulated SVM."""
+
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+
+from images import LAB
+from rows import ROW_SECONDS
+
+START_SECONDS = 180
+
+
+class WorkerFailed(Exception):
+    """The worker is dead or silent."""
+
+
+def has_virtualisation():
+    """True if stock kernels run on this machine's KVM: a software /dev/kvm has no CPU flag for it."""
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        flags = re.search(r"^flags\s*:(.*)", file.read(), re.M)
+    return bool(flags) and bool({"vmx", "svm"} & set(flags[1].split())) and \
+        os.access("/dev/kvm", os.R_OK | os.W_OK) and os.geteuid() == 0
+
+
+class Worker:
+    """A process that serves rows.py's protocol on its standard input and output."""
+
+    def __init__(self, number, tenon, folder, emulated):
+        self.buffer = b""
+        environment = dict(os.environ, LAB_WORKER=str(number), LAB_IMAGES=str(folder),
+                           LAB_TENON=str(tenon))
+        command = [sys.executable, "-I", "-S", str(LAB / "rows.py"), "serve"]
+        if emulated:
+            command = self.outer_machine(number, folder)
+        self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, start_new_session=True)
+        self.next_event(START_SECONDS)
+
+    @staticmethod
+    def outer_machine(number, folder):
+        # The CPU model and the single processor are what the stock kernel survives under QEMU 7.2.
+        return ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "qemu64,+svm,+npt",
+                "-machine", "pc,memory-backend=ram", "-object",
+                "memory-backend-ram,id=ram,size=2G,reserve=off", "-smp", "1", "-nodefaults",
+                "-display", "none", "-no-reboot", "-kernel", str(folder / "vmlinuz"),
+                "-initrd", str(folder / "outer.cpio"), "-serial", f"file:{folder}/outer-{number}.log",
+                "-append", f"console=ttyS0 quiet panic=-1 mitigations=off LAB_WORKER={number} "
+                           f"python={sys.executable}",
+                "-device", "virtio-serial-pci", "-chardev", "stdio,id=lab,signal=off",
+                "-device", "virtserialport,chardev=lab,name=lab"]
+
+    def next_event(self, seconds):
+        """The next event within @seconds, or WorkerFailed."""
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self.buffer:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+                raise WorkerFailed(f"nothing was heard of it for {seconds} s")
+            piece = os.read(self.process.stdout.fileno(), 1 << 16)
+            if not piece:
+                raise WorkerFailed("it ended")
+            self.buffer += piece
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return json.loads(line)
+
+    def do(self, row):
+        """Do @row; yields its events, the last one is its result."""
+        self.process.stdin.write(row.encode() + b"\n")
+        self.process.stdin.flush()
+        while True:
+            event = self.next_event(ROW_SECONDS + 30)
+            yield event
+            if event["event"] == "result":
+                return
+
+    def close(self):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, 9)
+            self.process.wait()

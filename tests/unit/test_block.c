@@ -1,0 +1,882 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Unit tests of block_backend.h: every operation, alignment, failures of the host, the image lock,
+ * resizing, draining.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../../devicemodel/hw/block/block_internal.h"
+#include "captured_log.h"
+
+#define IMAGE_SIZE MIB(4)
+#define SECTOR 512
+#define WAIT_MS 10000
+
+struct fixture {
+	struct captured_log captured;
+	struct event_loop *loop;
+	pthread_mutex_t lock;
+	struct block_backend *block;
+	char path[PATH_MAX];
+	unsigned int done, batches, resizes;
+	bool in_submit;
+	bool resubmit;
+	int last_error;
+};
+
+/* ---- Helpers ---- */
+
+static void on_resized(void *arg)
+{
+	((struct fixture *)arg)->resizes++;
+}
+
+static void on_batch_end(void *arg)
+{
+	((struct fixture *)arg)->batches++;
+}
+
+static const struct block_ops ops = { .resized = on_resized, .batch_end = on_batch_end };
+
+static void on_done(struct block_request *request, int error)
+{
+	struct fixture *fixture = request->arg;
+
+	assert_false(fixture->in_submit);
+	fixture->done++;
+	fixture->last_error = error;
+	if (!fixture->resubmit || fixture->done % 2)
+		return;
+	fixture->in_submit = true;
+	block_submit(fixture->block, request);
+	fixture->in_submit = false;
+}
+
+static void image_create(struct fixture *fixture, const char *directory, off_t size)
+{
+	int fd;
+
+	snprintf(fixture->path, sizeof(fixture->path), "%s/tenon-block-XXXXXX", directory);
+	fd = mkstemp(fixture->path);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	close(fd);
+}
+
+static const char *temporary_directory(void)
+{
+	return getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
+}
+
+static int setup(void **state)
+{
+	struct fixture *fixture = calloc(1, sizeof(*fixture));
+
+	captured_log_init(&fixture->captured);
+	pthread_mutex_init(&fixture->lock, NULL);
+	fixture->loop = event_loop_create("test");
+	image_create(fixture, temporary_directory(), IMAGE_SIZE);
+	*state = fixture;
+	return 0;
+}
+
+static void close_block(struct fixture *fixture)
+{
+	pthread_mutex_lock(&fixture->lock);
+	if (fixture->block)
+		block_drain(fixture->block);
+	block_close(fixture->block);
+	fixture->block = NULL;
+	pthread_mutex_unlock(&fixture->lock);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *fixture = *state;
+
+	close_block(fixture);
+	event_loop_destroy(fixture->loop);
+	unlink(fixture->path);
+	captured_log_deinit(&fixture->captured);
+	pthread_mutex_destroy(&fixture->lock);
+	free(fixture);
+	return 0;
+}
+
+static struct block_backend *try_open(struct fixture *fixture, const char *path, bool read_only,
+				      bool direct)
+{
+	const struct block_config config = {
+		.path = path, .read_only = read_only, .direct = direct, .threads = 4
+	};
+
+	return block_open(&fixture->captured.log, "virtio-blk", &config, fixture->loop,
+			  &fixture->lock, &ops, fixture);
+}
+
+static void open_block(struct fixture *fixture, bool read_only, bool direct)
+{
+	fixture->block = try_open(fixture, fixture->path, read_only, direct);
+	if (!fixture->block && direct && errno == EINVAL) {
+		print_message("no direct I/O on the file system of %s\n", fixture->path);
+		skip();
+	}
+	assert_non_null(fixture->block);
+}
+
+static bool logged(struct fixture *fixture, const char *text)
+{
+	for (unsigned int i = 0; i < MIN(fixture->captured.count, CAPTURED_LINES); i++)
+		if (strstr(fixture->captured.lines[i], text))
+			return true;
+	return false;
+}
+
+static void submit(struct fixture *fixture, struct block_request *request)
+{
+	request->done = on_done;
+	request->arg = fixture;
+	fixture->in_submit = true;
+	block_submit(fixture->block, request);
+	fixture->in_submit = false;
+}
+
+/* Run one request to its end on the loop. */
+static int run(struct fixture *fixture, struct block_request *request)
+{
+	unsigned int before = fixture->done;
+
+	for (int i = 0; i < request->iov_count; i++)
+		request->length += request->iov[i].iov_len;
+	pthread_mutex_lock(&fixture->lock);
+	submit(fixture, request);
+	block_kick(fixture->block);
+	pthread_mutex_unlock(&fixture->lock);
+	while (fixture->done == before)
+		event_loop_poll(fixture->loop, WAIT_MS);
+	assert_int_equal(fixture->done, before + 1);
+	return fixture->last_error;
+}
+
+static int run_data(struct fixture *fixture, enum block_op op, void *data, size_t len,
+		    uint64_t offset)
+{
+	struct iovec iov = { data, len };
+	struct block_request request = { .op = op, .iov = &iov, .iov_count = 1, .offset = offset };
+
+	return run(fixture, &request);
+}
+
+static int run_range(struct fixture *fixture, enum block_op op, uint64_t offset, uint64_t length,
+		     bool unmap)
+{
+	struct block_request request = {
+		.op = op, .offset = offset, .length = length, .unmap = unmap
+	};
+
+	return run(fixture, &request);
+}
+
+static void fill(uint8_t *data, size_t len, unsigned int seed)
+{
+	for (size_t i = 0; i < len; i++)
+		data[i] = (uint8_t)((i * 31 + seed * 7 + (i >> 9)) | 1);
+}
+
+/* What is in the file, seen from outside. */
+static void assert_file(struct fixture *fixture, uint64_t offset, const void *data, size_t len)
+{
+	uint8_t *seen = malloc(len);
+	int fd = open(fixture->path, O_RDONLY);
+
+	assert_int_equal(pread(fd, seen, len, (off_t)offset), len);
+	assert_memory_equal(seen, data, len);
+	close(fd);
+	free(seen);
+}
+
+/* ---- Operations ---- */
+
+static void test_info(void **state)
+{
+	struct fixture *fixture = *state;
+	struct block_info info;
+
+	open_block(fixture, false, false);
+	block_get_info(fixture->block, &info);
+	assert_int_equal(info.size, IMAGE_SIZE);
+	assert_int_equal(info.logical_block_size, 512);
+	assert_true(is_power_of_2(info.physical_block_size));
+	assert_true(info.physical_block_size >= 512);
+	assert_false(info.read_only);
+
+	close_block(fixture);
+	open_block(fixture, true, false);
+	block_get_info(fixture->block, &info);
+	assert_true(info.read_only);
+	assert_false(info.can_discard);
+}
+
+static void test_write_read(void **state)
+{
+	struct fixture *fixture = *state;
+	uint8_t out[8 * SECTOR], in[8 * SECTOR] = {};
+	struct iovec pieces[] = { { in, 1 }, { in + 1, 511 }, { in + 512, 0 }, { in + 512, 3584 } };
+	struct block_request request = {
+		.op = BLOCK_READ, .iov = pieces, .iov_count = 4, .offset = 3 * SECTOR
+	};
+
+	open_block(fixture, false, false);
+	fill(out, sizeof(out), 1);
+	assert_int_equal(run_data(fixture, BLOCK_WRITE, out, sizeof(out), 3 * SECTOR), 0);
+	assert_file(fixture, 3 * SECTOR, out, sizeof(out));
+	assert_int_equal(run(fixture, &request), 0);
+	assert_memory_equal(in, out, sizeof(in));
+	assert_int_equal(run_range(fixture, BLOCK_FLUSH, 0, 0, false), 0);
+	assert_int_equal(run_range(fixture, BLOCK_READ, IMAGE_SIZE, 0, false), 0);
+	assert_int_equal(fixture->batches, fixture->done);
+}
+
+static void test_sync(void **state)
+{
+	struct fixture *fixture = *state;
+	uint8_t out[SECTOR];
+	struct iovec iov = { out, sizeof(out) };
+	struct block_request write = {
+		.op = BLOCK_WRITE, .sync = true, .iov = &iov, .iov_count = 1, .offset = SECTOR
+	};
+	struct block_request zeroes = {
+		.op = BLOCK_WRITE_ZEROES, .sync = true, .offset = SECTOR, .length = SECTOR
+	};
+
+	open_block(fixture, false, false);
+	fill(out, sizeof(out), 2);
+	assert_int_equal(run(fixture, &write), 0);
+	assert_file(fixture, SECTOR, out, sizeof(out));
+	assert_int_equal(run(fixture, &zeroes), 0);
+	memset(out, 0, sizeof(out));
+	assert_file(fixture, SECTOR, out, sizeof(out));
+}
+
+/* More iovecs than one system call takes. */
+static void test_many_iovecs(void **state)
+{
+	enum { COUNT = IOV_MAX + 500 };
+	struct fixture *fixture = *state;
+	uint8_t *out = malloc(COUNT * SECTOR), *in = calloc(COUNT, SECTOR);
+	struct iovec iov[COUNT];
+	struct block_request request = { .iov = iov, .iov_count = COUNT, .offset = SECTOR };
+
+	open_block(fixture, false, false);
+	fill(out, COUNT * SECTOR, 3);
+	for (int i = 0; i < COUNT; i++)
+		iov[i] = (struct iovec) { out + i * SECTOR, SECTOR };
+	request.op = BLOCK_WRITE;
+	assert_int_equal(run(fixture, &request), 0);
+	assert_file(fixture, SECTOR, out, COUNT * SECTOR);
+
+	for (int i = 0; i < COUNT; i++)
+		iov[i].iov_base = in + i * SECTOR;
+	request.op = BLOCK_READ;
+	request.length = 0;
+	assert_int_equal(run(fixture, &request), 0);
+	assert_memory_equal(in, out, COUNT * SECTOR);
+	free(in);
+	free(out);
+}
+
+static uint64_t file_blocks(struct fixture *fixture)
+{
+	struct stat info;
+
+	assert_int_equal(stat(fixture->path, &info), 0);
+	return (uint64_t)info.st_blocks;
+}
+
+static void test_discard(void **state)
+{
+	struct fixture *fixture = *state;
+	uint8_t *data = malloc(MIB(1));
+	struct block_info info;
+	uint64_t before;
+
+	open_block(fixture, false, false);
+	block_get_info(fixture->block, &info);
+	if (!info.can_discard) {
+		print_message("no holes on the file system of %s\n", fixture->path);
+		free(data);
+		skip();
+	}
+	fill(data, MIB(1), 4);
+	assert_int_equal(run_data(fixture, BLOCK_WRITE, data, MIB(1), 0), 0);
+	assert_int_equal(run_range(fixture, BLOCK_FLUSH, 0, 0, false), 0);
+	before = file_blocks(fixture);
+	assert_int_equal(run_range(fixture, BLOCK_DISCARD, KIB(64), KIB(512), false), 0);
+	assert_true(file_blocks(fixture) < before);
+	memset(data + KIB(64), 0, KIB(512));
+	assert_file(fixture, 0, data, MIB(1));
+	free(data);
+}
+
+static void write_zeroes_everywhere(struct fixture *fixture, bool unmap)
+{
+	uint8_t *data = malloc(MIB(2));
+
+	fill(data, MIB(2), 5);
+	assert_int_equal(run_data(fixture, BLOCK_WRITE, data, MIB(2), SECTOR), 0);
+	assert_int_equal(run_range(fixture, BLOCK_WRITE_ZEROES, 3 * SECTOR, MIB(1) + SECTOR, unmap),
+			 0);
+	memset(data + 2 * SECTOR, 0, MIB(1) + SECTOR);
+	assert_file(fixture, SECTOR, data, MIB(2));
+	free(data);
+}
+
+static void test_write_zeroes(void **state)
+{
+	struct fixture *fixture = *state;
+
+	open_block(fixture, false, false);
+	write_zeroes_everywhere(fixture, false);
+	write_zeroes_everywhere(fixture, true);
+	/* As on a file system that can do neither. */
+	fixture->block->image.no_zero_range = true;
+	fixture->block->image.can_discard = false;
+	write_zeroes_everywhere(fixture, false);
+	write_zeroes_everywhere(fixture, true);
+}
+
+/* tmpfs has holes but no FALLOC_FL_ZERO_RANGE. */
+static void test_write_zeroes_tmpfs(void **state)
+{
+	struct fixture *fixture = *state;
+
+	if (access("/dev/shm", W_OK) < 0) {
+		print_message("no /dev/shm\n");
+		skip();
+	}
+	unlink(fixture->path);
+	image_create(fixture, "/dev/shm", IMAGE_SIZE);
+	open_block(fixture, false, false);
+	write_zeroes_everywhere(fixture, false);
+	write_zeroes_everywhere(fixture, true);
+}
+
+/* ---- Refusals ---- */
+
+static void test_ranges(void **state)
+{
+	struct fixture *fixture = *state;
+	uint8_t data[2 * SECTOR] = { 1 };
+
+	open_block(fixture, false, false);
+	assert_int_equal(run_data(fixture, BLOCK_READ, data, sizeof(data), IMAGE_SIZE - SECTOR),
+			 -EIO);
+	assert_int_equal(run_data(fixture, BLOCK_WRITE, data, sizeof(data), IMAGE_SIZE - SECTOR),
+			 -EIO);
+	assert_int_equal(
+		run_data(fixture, BLOCK_WRITE, data, sizeof(data), UINT64_MAX - SECTOR + 1), -EIO);
+	assert_int_equal(run_range(fixture, BLOCK_DISCARD, SECTOR, UINT64_MAX, false), -EIO);
+	assert_int_equal(run_range(fixture, BLOCK_WRITE_ZEROES, IMAGE_SIZE, 1, false), -EIO);
+	assert_int_equal(fixture->captured.count,
+			 0); /* a guest's mistakes are not the host's news */
+}
+
+static void test_read_only(void **state)
+{
+	struct fixture *fixture = *state;
+	uint8_t data[SECTOR] = { 1 }, zero[SECTOR] = {};
+
+	open_block(fixture, true, false);
+	assert_int_equal(run_data(fixture, BLOCK_WRITE, data, sizeof(data), 0), -EROFS);
+	assert_int_equal(run_range(fixture, BLOCK_DISCARD, 0, SECTOR, false), -EROFS);
+	assert_int_equal(run_range(fixture, BLOCK_WRITE_ZEROES, 0, SECTOR, true), -EROFS);
+	assert_int_equal(run_data(fixture, BLOCK_READ, data, sizeof(data), 0), 0);
+	assert_memory_equal(data, zero, sizeof(zero));
+	assert_int_equal(run_range(fixture, BLOCK_FLUSH, 0, 0, false), 0);
+}
+
+static void test_open_errors(void **state)
+{
+	struct fixture *fixture = *state;
+
+	assert_null(try_open(fixture, "/nonexistent/disk.img", false, false));
+	assert_int_equal(errno, ENOENT);
+	assert_true(logged(fixture, "virtio-blk,/nonexistent/disk.img: cannot open for writing: "
+				    "No such file or directory (check the path"));
+	assert_null(try_open(fixture, "/tmp", false, false));
+	assert_true(logged(fixture, "virtio-blk,/tmp: cannot open: neither a regular file"));
+	assert_null(try_open(fixture, "/dev/null", true, false));
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(fixture->captured.count, 3);
+}
+
+static void test_open_unwritable(void **state)
+{
+	struct fixture *fixture = *state;
+
+	if (geteuid() == 0) {
+		print_message("root may write to everything\n");
+		skip();
+	}
+	assert_int_equal(chmod(fixture->path, 0400), 0);
+	assert_null(try_open(fixture, fixture->path, false, false));
+	assert_int_equal(errno, EACCES);
+	assert_true(logged(fixture, "Permission denied (add \",ro\" to attach it read-only)"));
+	open_block(fixture, true, false);
+}
+
+static void test_lock(void **state)
+{
+	struct fixture *fixture = *state;
+	struct block_backend *other;
+
+	open_block(fixture, false, false);
+	assert_null(try_open(fixture, fixture->path, false, false));
+	assert_int_equal(errno, EBUSY);
+	assert_true(logged(fixture, "image is in use, most likely by another VM"));
+	assert_null(try_open(fixture, fixture->path, true, false));
+	assert_int_equal(errno, EBUSY);
+
+	close_block(fixture);
+	open_block(fixture, true, false);
+	other = try_open(fixture, fixture->path, true, false);
+	assert_non_null(other);
+	assert_null(try_open(fixture, fixture->path, false, false));
+	assert_int_equal(errno, EBUSY);
+	block_close(other);
+
+	close_block(fixture);
+	open_block(fixture, false, false);
+}
+
+/* ---- The host fails ---- */
+
+static void test_truncated_image(void **state)
+{
+	struct fixture *fixture = *state;
+	uint8_t data[4 * SECTOR];
+	struct block_info info;
+
+	open_block(fixture, false, false);
+	assert_int_equal(truncate(fixture->path, 1000), 0);
+	assert_int_equal(run_data(fixture, BLOCK_READ, data, sizeof(data), 0), -EIO);
+	assert_true(logged(fixture, "read of 2048 bytes at 0 failed: Input/output error "
+				    "(the image became shorter while in use)"));
+	/* It was the reason to look. */
+	block_get_info(fixture->block, &info);
+	assert_int_equal(info.size, 1000);
+	assert_int_equal(fixture->resizes, 1);
+	assert_int_equal(run_data(fixture, BLOCK_READ, data, SECTOR, 0), 0);
+	assert_int_equal(run_data(fixture, BLOCK_READ, data, SECTOR, SECTOR), -EIO);
+}
+
+static void test_truncated_image_direct(void **state)
+{
+	struct fixture *fixture = *state;
+	uint8_t *data = aligned_alloc(KIB(64), KIB(64));
+
+	open_block(fixture, false, true);
+	assert_int_equal(truncate(fixture->path, 5000), 0);
+	assert_int_equal(run_data(fixture, BLOCK_READ, data, KIB(64), 0), -EIO);
+	free(data);
+}
+
+/* Replace the file under the back end by something that fails in the right way. */
+static int replace_fd(struct fixture *fixture, const char *path)
+{
+	int saved = dup(fixture->block->image.fd), other = open(path, O_RDWR | O_CLOEXEC);
+
+	assert_true(saved >= 0 && other >= 0);
+	assert_true(dup2(other, fixture->block->image.fd) >= 0);
+	close(other);
+	return saved;
+}
+
+static void restore_fd(struct fixture *fixture, int saved)
+{
+	assert_true(dup2(saved, fixture->block->image.fd) >= 0);
+	close(saved);
+}
+
+static void test_no_space(void **state)
+{
+	struct fixture *fixture = *state;
+	uint8_t data[SECTOR] = { 1 };
+	int saved;
+
+	open_block(fixture, false, false);
+	saved = replace_fd(fixture, "/dev/full");
+	assert_int_equal(run_data(fixture, BLOCK_WRITE, data, sizeof(data), 0), -ENOSPC);
+	assert_true(
+		logged(fixture, "write of 512 bytes at 0 failed: No space left on device (make"));
+	restore_fd(fixture, saved);
+	assert_int_equal(run_data(fixture, BLOCK_WRITE, data, sizeof(data), 0), 0);
+	assert_file(fixture, 0, data, sizeof(data));
+}
+
+/* What a failed flush lost is not brought back by a later one that succeeds. */
+static void test_flush_error_is_final(void **state)
+{
+	struct fixture *fixture = *state;
+	int saved;
+
+	open_block(fixture, false, false);
+	assert_int_equal(run_range(fixture, BLOCK_FLUSH, 0, 0, false), 0);
+	saved = replace_fd(fixture, "/dev/null");
+	assert_int_equal(run_range(fixture, BLOCK_FLUSH, 0, 0, false), -EINVAL);
+	restore_fd(fixture, saved);
+	assert_int_equal(run_range(fixture, BLOCK_FLUSH, 0, 0, false), -EINVAL);
+	assert_true(logged(fixture, "flushes go on failing"));
+}
+
+/* In a child: its limits are its own. Returns what a write at 64 KiB ended with. */
+static int write_in_child(struct fixture *fixture, int (*prepare)(struct fixture *fixture))
+{
+	int status = 0;
+	pid_t child = fork();
+
+	assert_true(child >= 0);
+	if (child == 0) {
+		uint8_t *data = calloc(1, MIB(1));
+
+		if (prepare(fixture) < 0)
+			_exit(255);
+		fixture->block = try_open(fixture, fixture->path, false, false);
+		if (!fixture->block)
+			_exit(254);
+		_exit(-run_data(fixture, BLOCK_WRITE, data, MIB(1), KIB(64)) & 127);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static int limit_file_size(struct fixture *fixture)
+{
+	const struct rlimit limit = { KIB(128), KIB(128) };
+
+	return setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+static void test_file_size_limit(void **state)
+{
+	assert_int_equal(write_in_child(*state, limit_file_size), EFBIG);
+}
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
+
+	close(fd);
+	return n < 0 ? -1 : 0;
+}
+
+/* A tmpfs that nobody else sees; it takes no rights to make one. */
+static int small_tmpfs(struct fixture *fixture)
+{
+	char map[64];
+
+	snprintf(map, sizeof(map), "0 %u 1", geteuid());
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 || write_file("/proc/self/uid_map", map) < 0 ||
+	    mount("tenon", "/mnt", "tmpfs", 0, "size=256k") < 0)
+		return -1;
+	snprintf(fixture->path, sizeof(fixture->path), "/mnt/disk.img");
+	close(open(fixture->path, O_RDWR | O_CREAT, 0600));
+	return truncate(fixture->path, IMAGE_SIZE);
+}
+
+static void test_full_file_system(void **state)
+{
+	int result = write_in_child(*state, small_tmpfs);
+
+	if (result == 255) {
+		print_message("cannot mount a tmpfs in a user namespace\n");
+		skip();
+	}
+	assert_int_equal(result, ENOSPC);
+}
+
+/* ---- Resize ---- */
+
+static void resize(const char *path, off_t size)
+{
+	int fd = open(path, O_WRONLY);
+
+	assert_int_equal(ftruncate(fd, size), 0);
+	close(fd);
+}
+
+static void test_resize(void **state)
+{
+	struct fixture *fixture = *state;
+	uint8_t data[SECTOR] = { 1 };
+	struct block_info info;
+
+	open_block(fixture, false, false);
+	assert_int_equal(run_data(fixture, BLOCK_WRITE, data, SECTOR, 0), 0);
+	resize(fixture->path, 2 * IMAGE_SIZE);
+	event_loop_poll(fixture->loop, WAIT_MS);
+	assert_int_equal(fixture->resizes, 1);
+	block_get_info(fixture->block, &info);
+	assert_int_equal(info.size, 2 * IMAGE_SIZE);
+	assert_int_equal(run_data(fixture, BLOCK_WRITE, data, SECTOR, IMAGE_SIZE), 0);
+	assert_true(logged(fixture, "size changed from 4194304 to 8388608 bytes"));
+
+	/* Written to from outside, but not resized. */
+	resize(fixture->path, 2 * IMAGE_SIZE);
+	event_loop_poll(fixture->loop, WAIT_MS);
+	assert_int_equal(fixture->resizes, 1);
+	resize(fixture->path, IMAGE_SIZE);
+	event_loop_poll(fixture->loop, WAIT_MS);
+	assert_int_equal(fixture->resizes, 2);
+}
+
+/* truncate() closes nothing. */
+static void test_resize_by_path(void **state)
+{
+	struct fixture *fixture = *state;
+
+	open_block(fixture, false, false);
+	assert_int_equal(truncate(fixture->path, 2 * IMAGE_SIZE), 0);
+	assert_int_equal(run_range(fixture, BLOCK_FLUSH, 0, 0, false), 0);
+	assert_int_equal(fixture->resizes, 1);
+
+	close_block(fixture);
+	open_block(fixture, true, false);
+	assert_int_equal(truncate(fixture->path, IMAGE_SIZE), 0);
+	event_loop_poll(fixture->loop, WAIT_MS);
+	assert_int_equal(fixture->resizes, 2);
+}
+
+/* ---- Direct I/O ---- */
+
+static void test_direct_odd_size(void **state)
+{
+	struct fixture *fixture = *state;
+
+	open_block(fixture, false, true);
+	if (fixture->block->image.offset_alignment == 1)
+		skip();
+	close_block(fixture);
+	assert_int_equal(truncate(fixture->path, 100001), 0);
+	assert_null(try_open(fixture, fixture->path, false, true));
+	assert_int_equal(errno, EINVAL);
+	assert_true(logged(fixture, "size 100001 is not a multiple of"));
+}
+
+struct random {
+	uint64_t state;
+};
+
+static uint64_t random_below(struct random *random, uint64_t limit)
+{
+	random->state =
+		random->state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	return (random->state >> 20) % limit;
+}
+
+/* One random request of @sectors, applied to @shadow as well. */
+static void random_step(struct fixture *fixture, struct random *random, uint8_t *shadow,
+			uint8_t *memory, unsigned int step)
+{
+	static const uint64_t lengths[] = { 1, 2, 7, 8, 64, 100, 1100 };
+	uint64_t length = lengths[random_below(random, ARRAY_SIZE(lengths))] * SECTOR;
+	uint64_t offset = random_below(random, (IMAGE_SIZE - length) / SECTOR + 1) * SECTOR;
+	uint8_t *data = memory + random_below(random, 3) * (random_below(random, 2) ? 512 : 1);
+	size_t cut = random_below(random, length);
+	struct iovec iov[2] = { { data, cut }, { data + cut, length - cut } };
+	struct block_request request = { .iov = iov, .iov_count = 2, .offset = offset };
+
+	switch (random_below(random, 4)) {
+	case 0:
+		request.op = BLOCK_READ;
+		assert_int_equal(run(fixture, &request), 0);
+		assert_memory_equal(data, shadow + offset, length);
+		return;
+	case 1:
+		request = (struct block_request) { .op = BLOCK_WRITE_ZEROES,
+						   .offset = offset,
+						   .length = length,
+						   .unmap = random_below(random, 2) };
+		assert_int_equal(run(fixture, &request), 0);
+		memset(shadow + offset, 0, length);
+		return;
+	default:
+		request.op = BLOCK_WRITE;
+		request.sync = random_below(random, 16) == 0;
+		fill(data, length, step);
+		assert_int_equal(run(fixture, &request), 0);
+		memcpy(shadow + offset, data, length);
+	}
+}
+
+/* Any mix of aligned and misaligned requests does what it would do to memory. */
+static void random_requests(struct fixture *fixture, unsigned int steps)
+{
+	uint8_t *shadow = calloc(1, IMAGE_SIZE), *memory = aligned_alloc(4096, MIB(1));
+	struct random random = { .state = steps };
+
+	for (unsigned int i = 0; i < steps; i++)
+		random_step(fixture, &random, shadow, memory, i);
+	assert_file(fixture, 0, shadow, IMAGE_SIZE);
+	free(shadow);
+	free(memory);
+}
+
+static void test_random(void **state)
+{
+	open_block(*state, false, false);
+	random_requests(*state, 300);
+}
+
+static void test_random_direct(void **state)
+{
+	open_block(*state, false, true);
+	random_requests(*state, 301);
+}
+
+/* As on a disk with 4096-byte blocks, also where the file system can only punch or only write. */
+static void test_random_direct_4k(void **state)
+{
+	struct fixture *fixture = *state;
+
+	open_block(fixture, false, true);
+	fixture->block->image.offset_alignment = 4096;
+	fixture->block->image.memory_alignment = 4096;
+	random_requests(fixture, 302);
+	close_block(fixture);
+	assert_int_equal(truncate(fixture->path, 0), 0);
+	assert_int_equal(truncate(fixture->path, IMAGE_SIZE), 0);
+	open_block(fixture, false, true);
+	fixture->block->image.offset_alignment = 4096;
+	fixture->block->image.no_zero_range = true;
+	fixture->block->image.can_discard = false;
+	random_requests(fixture, 303);
+}
+
+/* Neighbours in one block, written at the same time, both survive. */
+static void test_read_modify_write(void **state)
+{
+	enum { COUNT = 64, ROUNDS = 20 };
+	struct fixture *fixture = *state;
+	uint8_t *data = malloc(COUNT * SECTOR);
+	struct block_request requests[COUNT];
+	struct iovec iov[COUNT];
+
+	open_block(fixture, false, true);
+	fixture->block->image.offset_alignment = 4096;
+	for (unsigned int round = 0; round < ROUNDS; round++) {
+		fill(data, COUNT * SECTOR, round);
+		pthread_mutex_lock(&fixture->lock);
+		for (unsigned int i = 0; i < COUNT; i++) {
+			iov[i] = (struct iovec) { data + i * SECTOR, SECTOR };
+			requests[i] = (struct block_request) { .op = BLOCK_WRITE,
+							       .iov = &iov[i],
+							       .iov_count = 1,
+							       .offset = i * SECTOR,
+							       .length = SECTOR };
+			submit(fixture, &requests[i]);
+		}
+		block_drain(fixture->block);
+		pthread_mutex_unlock(&fixture->lock);
+		assert_int_equal(fixture->last_error, 0);
+		assert_file(fixture, 0, data, COUNT * SECTOR);
+	}
+	free(data);
+}
+
+/* ---- Drain ---- */
+
+/* While the loop's thread takes completions as well, and done() submits again. */
+static void test_drain_under_load(void **state)
+{
+	enum { COUNT = 200, ROUNDS = 50 };
+	struct fixture *fixture = *state;
+	uint8_t *data = calloc(COUNT, SECTOR);
+	struct block_request requests[COUNT];
+	struct iovec iov[COUNT];
+
+	open_block(fixture, false, false);
+	assert_int_equal(event_loop_start_thread(fixture->loop), 0);
+	fixture->resubmit = true;
+	for (unsigned int round = 0; round < ROUNDS; round++) {
+		pthread_mutex_lock(&fixture->lock);
+		fixture->done = 0;
+		for (unsigned int i = 0; i < COUNT; i++) {
+			iov[i] = (struct iovec) { data + i * SECTOR, SECTOR };
+			requests[i] =
+				(struct block_request) { .op = i % 3 ? BLOCK_WRITE : BLOCK_READ,
+							 .iov = &iov[i],
+							 .iov_count = 1,
+							 .offset = i * SECTOR,
+							 .length = SECTOR };
+			submit(fixture, &requests[i]);
+		}
+		block_kick(fixture->block);
+		pthread_mutex_unlock(&fixture->lock);
+		if (round % 2)
+			sched_yield();
+		pthread_mutex_lock(&fixture->lock);
+		block_drain(fixture->block);
+		/* Every second completion submitted one more. */
+		assert_int_equal(fixture->done, COUNT + fixture->done / 2);
+		assert_int_equal(fixture->block->in_flight, 0);
+		/* Ours again: nobody reads or writes it any more. */
+		memset(requests, 0xff, sizeof(requests));
+		memset(data, (int)round, COUNT * SECTOR);
+		pthread_mutex_unlock(&fixture->lock);
+	}
+	close_block(fixture);
+	event_loop_stop_thread(fixture->loop);
+	free(data);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_info, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_write_read, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sync, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_many_iovecs, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_discard, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_write_zeroes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_write_zeroes_tmpfs, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ranges, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_read_only, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_open_errors, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_open_unwritable, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_truncated_image, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_truncated_image_direct, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_space, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_flush_error_is_final, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_file_size_limit, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_full_file_system, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_resize, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_resize_by_path, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_direct_odd_size, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_random, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_random_direct, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_random_direct_4k, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_read_modify_write, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_drain_under_load, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Unit tests of guest_memory.h: regions, their borders, and ranges that lie across or outside.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "captured_log.h"
+#include "guest_memory.h"
+
+/* Two regions that touch, a hole, and one above 4 GiB, like a PC's. */
+#define LOW UINT64_C(0)
+#define LOW_SIZE MIB(1)
+#define NEXT (LOW + LOW_SIZE)
+#define NEXT_SIZE KIB(64)
+#define NEXT_END (NEXT + NEXT_SIZE)
+#define HIGH GIB(4)
+#define HIGH_SIZE MIB(2)
+#define HIGH_END (HIGH + HIGH_SIZE)
+
+struct fixture {
+	struct captured_log captured;
+	struct guest_memory memory;
+};
+
+static int setup(void **state)
+{
+	struct fixture *fixture = calloc(1, sizeof(*fixture));
+	struct guest_memory *memory;
+
+	if (!fixture)
+		return -1;
+	captured_log_init(&fixture->captured);
+	memory = &fixture->memory;
+	memory->fd = -1;
+	memory->count = 3;
+	memory->regions[0] = (struct guest_memory_region) { .gpa = LOW, .size = LOW_SIZE };
+	memory->regions[1] = (struct guest_memory_region) { .gpa = NEXT, .size = NEXT_SIZE };
+	memory->regions[2] = (struct guest_memory_region) { .gpa = HIGH, .size = HIGH_SIZE };
+	*state = fixture;
+	return guest_memory_create(&fixture->captured.log, memory, false);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *fixture = *state;
+
+	guest_memory_destroy(&fixture->memory);
+	captured_log_deinit(&fixture->captured);
+	free(fixture);
+	return 0;
+}
+
+static void test_create(void **state)
+{
+	struct fixture *fixture = *state;
+	struct guest_memory *memory = &fixture->memory;
+	struct stat stat;
+
+	assert_true(memory->fd >= 0);
+	assert_int_equal(memory->total, LOW_SIZE + NEXT_SIZE + HIGH_SIZE);
+	assert_int_equal(fstat(memory->fd, &stat), 0);
+	assert_int_equal(stat.st_size, memory->total);
+	for (unsigned int i = 0; i < memory->count; i++)
+		assert_non_null(memory->regions[i].host);
+	assert_int_equal(fixture->captured.count, 0);
+}
+
+/* What tenon writes is what somebody who maps the memfd (vhost, a device process) sees. */
+static void test_regions_are_the_memfd(void **state)
+{
+	struct fixture *fixture = *state;
+	struct guest_memory *memory = &fixture->memory;
+
+	for (unsigned int i = 0; i < memory->count; i++) {
+		struct guest_memory_region *region = &memory->regions[i];
+		uint8_t *shared = mmap(NULL, region->size, PROT_READ, MAP_SHARED, memory->fd,
+				       (off_t)region->fd_offset);
+
+		assert_ptr_not_equal(shared, MAP_FAILED);
+		region->host[0] = (uint8_t)(0x10 + i);
+		region->host[region->size - 1] = (uint8_t)(0x20 + i);
+		assert_int_equal(shared[0], 0x10 + i);
+		assert_int_equal(shared[region->size - 1], 0x20 + i);
+		munmap(shared, region->size);
+	}
+}
+
+static void test_starts_as_zero(void **state)
+{
+	struct fixture *fixture = *state;
+
+	for (unsigned int i = 0; i < fixture->memory.count; i++) {
+		const struct guest_memory_region *region = &fixture->memory.regions[i];
+
+		for (uint64_t at = 0; at < region->size; at += 4096)
+			assert_int_equal(region->host[at], 0);
+	}
+}
+
+static void test_clear(void **state)
+{
+	struct fixture *fixture = *state;
+
+	for (unsigned int i = 0; i < fixture->memory.count; i++)
+		memset(fixture->memory.regions[i].host, 0xa5, fixture->memory.regions[i].size);
+	guest_memory_clear(&fixture->memory);
+	for (unsigned int i = 0; i < fixture->memory.count; i++) {
+		const struct guest_memory_region *region = &fixture->memory.regions[i];
+		uint64_t set = 0;
+
+		for (uint64_t at = 0; at < region->size; at++)
+			set += region->host[at] != 0;
+		assert_int_equal(set, 0);
+	}
+	/* and it is still memory */
+	fixture->memory.regions[2].host[5] = 1;
+	assert_int_equal(*(uint8_t *)guest_memory_host(&fixture->memory, HIGH + 5, 1), 1);
+}
+
+/* ---- guest_memory_host() ---- */
+
+static void test_host(void **state)
+{
+	static const struct {
+		uint64_t gpa, len;
+		int region; /* -1: NULL */
+	} table[] = {
+		{ LOW, 1, 0 },
+		{ LOW, LOW_SIZE, 0 },
+		{ LOW + 123, LOW_SIZE - 123, 0 },
+		{ LOW + LOW_SIZE - 1, 1, 0 },
+		{ LOW, LOW_SIZE + 1, -1 }, /* into the next region: not one range */
+		{ LOW + LOW_SIZE - 1, 2, -1 },
+		{ NEXT, NEXT_SIZE, 1 },
+		{ NEXT, NEXT_SIZE + 1, -1 }, /* into the hole */
+		{ NEXT_END - 1, 1, 1 },
+		{ NEXT_END, 1, -1 },
+		{ NEXT_END, 0, -1 },
+		{ HIGH - 1, 1, -1 },
+		{ HIGH - 1, 2, -1 },
+		{ HIGH, HIGH_SIZE, 2 },
+		{ HIGH, HIGH_SIZE + 1, -1 },
+		{ HIGH_END - 1, 1, 2 },
+		{ HIGH_END - 1, 2, -1 },
+		{ HIGH_END, 1, -1 },
+		{ UINT64_MAX, 1, -1 },
+		{ UINT64_MAX, 2, -1 },
+		{ UINT64_MAX - 7, 8, -1 },
+		/* lengths that wrap */
+		{ HIGH, UINT64_MAX, -1 },
+		{ HIGH + 1, UINT64_MAX, -1 },
+		{ LOW + 1, UINT64_MAX, -1 },
+		{ LOW, UINT64_MAX, -1 },
+		{ HIGH + 16, UINT64_MAX - 15, -1 },
+		{ HIGH + 16, UINT64_MAX - (HIGH + 15), -1 },
+		/* length 0 asks for a valid address only */
+		{ LOW, 0, 0 },
+		{ LOW + LOW_SIZE - 1, 0, 0 },
+		{ HIGH, 0, 2 },
+		{ HIGH_END, 0, -1 },
+		{ UINT64_MAX, 0, -1 },
+	};
+	struct fixture *fixture = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		uint8_t *host = guest_memory_host(&fixture->memory, table[i].gpa, table[i].len);
+		const struct guest_memory_region *region;
+
+		if (table[i].region < 0) {
+			assert_null(host);
+			continue;
+		}
+		region = &fixture->memory.regions[table[i].region];
+		assert_ptr_equal(host, region->host + (table[i].gpa - region->gpa));
+	}
+}
+
+/* ---- guest_memory_iov() ---- */
+
+static void test_iov_in_one_region(void **state)
+{
+	struct fixture *fixture = *state;
+	struct iovec iov[2];
+
+	assert_int_equal(guest_memory_iov(&fixture->memory, HIGH + 8, 100, iov, 2), 1);
+	assert_ptr_equal(iov[0].iov_base, fixture->memory.regions[2].host + 8);
+	assert_int_equal(iov[0].iov_len, 100);
+	assert_int_equal(guest_memory_iov(&fixture->memory, HIGH, HIGH_SIZE, iov, 1), 1);
+	assert_int_equal(iov[0].iov_len, HIGH_SIZE);
+}
+
+static void test_iov_is_split_at_the_border(void **state)
+{
+	struct fixture *fixture = *state;
+	struct iovec iov[3];
+
+	assert_int_equal(guest_memory_iov(&fixture->memory, NEXT - 3, 10, iov, 3), 2);
+	assert_ptr_equal(iov[0].iov_base, fixture->memory.regions[0].host + LOW_SIZE - 3);
+	assert_int_equal(iov[0].iov_len, 3);
+	assert_ptr_equal(iov[1].iov_base, fixture->memory.regions[1].host);
+	assert_int_equal(iov[1].iov_len, 7);
+
+	assert_int_equal(guest_memory_iov(&fixture->memory, LOW, LOW_SIZE + NEXT_SIZE, iov, 2), 2);
+	assert_int_equal(iov[0].iov_len, LOW_SIZE);
+	assert_int_equal(iov[1].iov_len, NEXT_SIZE);
+}
+
+static void test_iov_too_few(void **state)
+{
+	struct fixture *fixture = *state;
+	struct iovec iov[2];
+
+	assert_int_equal(guest_memory_iov(&fixture->memory, NEXT - 3, 10, iov, 1), -EMSGSIZE);
+	assert_int_equal(guest_memory_iov(&fixture->memory, LOW, 1, iov, 0), -EMSGSIZE);
+}
+
+static void test_iov_outside(void **state)
+{
+	static const struct {
+		uint64_t gpa, len;
+	} table[] = {
+		{ NEXT_END, 1 },
+		{ NEXT_END - 1, 2 },
+		{ NEXT - 1, NEXT_SIZE + 2 },
+		{ HIGH - 1, 1 },
+		{ HIGH - 1, 2 },
+		{ HIGH_END - 1, 2 },
+		{ HIGH_END, 1 },
+		{ LOW, UINT64_MAX },
+		{ HIGH, UINT64_MAX },
+		{ HIGH + 1, UINT64_MAX - HIGH }, /* ends at 2^64 exactly */
+		{ HIGH + 1, UINT64_MAX }, /* comes back to its start */
+		{ UINT64_MAX, 1 },
+		{ UINT64_MAX, 2 }, /* the second byte would be at 0, which is RAM */
+	};
+	struct fixture *fixture = *state;
+	struct iovec iov[8];
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		assert_int_equal(guest_memory_iov(&fixture->memory, table[i].gpa, table[i].len, iov,
+						  8),
+				 -EFAULT);
+}
+
+static void test_iov_of_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+	struct iovec iov[1];
+
+	assert_int_equal(guest_memory_iov(&fixture->memory, HIGH, 0, iov, 1), 0);
+}
+
+/* ---- guest_memory_write() ---- */
+
+static void test_write(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct guest_memory_region *regions = fixture->memory.regions;
+	static const char text[] = "0123456789";
+
+	assert_int_equal(guest_memory_write(&fixture->memory, HIGH_END - 10, text, 10), 0);
+	assert_memory_equal(regions[2].host + HIGH_SIZE - 10, text, 10);
+
+	assert_int_equal(guest_memory_write(&fixture->memory, NEXT - 4, text, 10), 0);
+	assert_memory_equal(regions[0].host + LOW_SIZE - 4, text, 4);
+	assert_memory_equal(regions[1].host, text + 4, 6);
+}
+
+static void test_write_outside_writes_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct guest_memory_region *regions = fixture->memory.regions;
+	static const uint8_t zeroes[16];
+
+	assert_int_equal(guest_memory_write(&fixture->memory, NEXT_END - 4, "0123456789", 10),
+			 -EFAULT);
+	assert_memory_equal(regions[1].host + NEXT_SIZE - 4, zeroes, 4);
+	assert_int_equal(guest_memory_write(&fixture->memory, HIGH_END, "0", 1), -EFAULT);
+	assert_int_equal(guest_memory_write(&fixture->memory, UINT64_MAX, "01", 2), -EFAULT);
+	assert_int_equal(regions[0].host[0], 0);
+}
+
+/* ---- Life ---- */
+
+static void test_destroy_of_nothing(void **state)
+{
+	struct guest_memory memory = { .fd = -1 };
+
+	guest_memory_destroy(&memory);
+	assert_int_equal(memory.fd, -1);
+}
+
+static void test_destroy_twice(void **state)
+{
+	struct captured_log captured;
+	struct guest_memory memory = { .fd = -1, .count = 1 };
+
+	memory.regions[0].size = MIB(1);
+	captured_log_init(&captured);
+	assert_int_equal(guest_memory_create(&captured.log, &memory, false), 0);
+	guest_memory_destroy(&memory);
+	assert_int_equal(memory.fd, -1);
+	guest_memory_destroy(&memory);
+	captured_log_deinit(&captured);
+}
+
+static void test_as_many_regions_as_there_can_be(void **state)
+{
+	struct captured_log captured;
+	struct guest_memory memory = { .fd = -1, .count = GUEST_MEMORY_REGIONS };
+	struct iovec iov[GUEST_MEMORY_REGIONS];
+
+	for (unsigned int i = 0; i < GUEST_MEMORY_REGIONS; i++)
+		memory.regions[i] =
+			(struct guest_memory_region) { .gpa = MIB(1) + i * KIB(4), .size = KIB(4) };
+	captured_log_init(&captured);
+	assert_int_equal(guest_memory_create(&captured.log, &memory, false), 0);
+	assert_int_equal(guest_memory_iov(&memory, MIB(1), GUEST_MEMORY_REGIONS * KIB(4), iov,
+					  GUEST_MEMORY_REGIONS),
+			 GUEST_MEMORY_REGIONS);
+	assert_null(guest_memory_host(&memory, MIB(1) - 1, 1));
+	assert_non_null(guest_memory_host(&memory, MIB(1) + GUEST_MEMORY_REGIONS * KIB(4) - 1, 1));
+	guest_memory_destroy(&memory);
+	captured_log_deinit(&captured);
+}
+
+/* More than an address space holds: one line, and what was mapped is not left behind. */
+static void test_too_large(void **state)
+{
+	struct captured_log captured;
+	struct guest_memory memory = { .fd = -1, .count = 2 };
+
+	memory.regions[0].size = MIB(1);
+	memory.regions[1] =
+		(struct guest_memory_region) { .gpa = GIB(4), .size = UINT64_C(1) << 50 };
+	captured_log_init(&captured);
+	assert_true(guest_memory_create(&captured.log, &memory, false) < 0);
+	assert_int_equal(captured.count, 1);
+	assert_int_equal(captured.levels[0], LOG_LEVEL_ERROR);
+	assert_non_null(strstr(captured.lines[0], "guest memory"));
+	assert_int_equal(memory.fd, -1);
+	guest_memory_destroy(&memory);
+	captured_log_deinit(&captured);
+}
+
+static void test_huge_pages(void **state)
+{
+	struct captured_log captured;
+	struct guest_memory memory = { .fd = -1, .count = 1 };
+	int error;
+
+	memory.regions[0].size = MIB(2);
+	captured_log_init(&captured);
+	error = guest_memory_create(&captured.log, &memory, true);
+	if (!error) {
+		memory.regions[0].host[MIB(2) - 1] = 1;
+		assert_int_equal(captured.count, 0);
+	} else { /* none are reserved here: then that must be said */
+		assert_int_equal(captured.count, 1);
+		assert_non_null(strstr(captured.lines[0], "huge"));
+		assert_int_equal(memory.fd, -1);
+	}
+	guest_memory_destroy(&memory);
+	captured_log_deinit(&captured);
+}
+
+static void *look_everywhere(void *arg)
+{
+	const struct guest_memory *memory = arg;
+	uintptr_t found = 0;
+
+	for (uint64_t gpa = 0; gpa < NEXT_END; gpa += 4096)
+		found += guest_memory_host(memory, gpa, 4096) != NULL;
+	return (void *)found;
+}
+
+static void test_host_from_many_threads(void **state)
+{
+	struct fixture *fixture = *state;
+	pthread_t threads[4];
+	void *found;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(threads); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, look_everywhere,
+						&fixture->memory),
+				 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(threads); i++) {
+		pthread_join(threads[i], &found);
+		assert_int_equal((uintptr_t)found, NEXT_END / 4096);
+	}
+}
+
+#define MEMORY_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		MEMORY_TEST(test_create),
+		MEMORY_TEST(test_regions_are_the_memfd),
+		MEMORY_TEST(test_starts_as_zero),
+		MEMORY_TEST(test_clear),
+		MEMORY_TEST(test_host),
+		MEMORY_TEST(test_iov_in_one_region),
+		MEMORY_TEST(test_iov_is_split_at_the_border),
+		MEMORY_TEST(test_iov_too_few),
+		MEMORY_TEST(test_iov_outside),
+		MEMORY_TEST(test_iov_of_nothing),
+		MEMORY_TEST(test_write),
+		MEMORY_TEST(test_write_outside_writes_nothing),
+		cmocka_unit_test(test_destroy_of_nothing),
+		cmocka_unit_test(test_destroy_twice),
+		cmocka_unit_test(test_as_many_regions_as_there_can_be),
+		cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_huge_pages),
+		MEMORY_TEST(test_host_from_many_threads),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

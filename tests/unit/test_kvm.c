@@ -1,0 +1,851 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The KVM port with tiny guests on the machine's /dev/kvm, which may be a software one; without
+ * any, the tests are skipped.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../devicemodel/core/hv/kvm.h"
+#include "arch.h"
+#include "kvm_guests.h"
+
+#define RAM_SIZE MIB(2)
+#define PML4_ADDRESS 0x1000
+#define PDPT_ADDRESS 0x2000
+#define LOW_PD_ADDRESS 0x3000
+#define HIGH_PD_ADDRESS 0x4000
+#define ACCESSES_MAX 256
+#define PATIENCE_S 20
+#define SILENCE_MS 100
+
+struct access {
+	enum io_type type;
+	bool write;
+	uint64_t addr;
+	unsigned int size;
+	uint64_t value;
+};
+
+/* A VM with 2 MiB of RAM, whose ports and addresses answer as the test wants and are written down. */
+struct machine {
+	struct vmctx ctx;
+	struct logger log;
+	struct io_range pio, mmio;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct access accesses[ACCESSES_MAX];
+	unsigned int count;
+	uint64_t answer;
+	bool hold_reads, read_waits;
+	unsigned int lines;
+	char line[256];
+};
+
+static void on_log(void *arg, enum log_level level, const char *line)
+{
+	struct machine *machine = arg;
+
+	if (level > LOG_LEVEL_WARNING)
+		return;
+	pthread_mutex_lock(&machine->lock);
+	machine->lines++;
+	snprintf(machine->line, sizeof(machine->line), "%s", line);
+	pthread_mutex_unlock(&machine->lock);
+}
+
+static void record(struct machine *machine, const struct access *access)
+{
+	if (machine->count < ACCESSES_MAX)
+		machine->accesses[machine->count++] = *access;
+	pthread_cond_broadcast(&machine->changed);
+}
+
+static uint64_t answer_read(struct machine *machine, enum io_type type, uint64_t addr,
+			    unsigned int size)
+{
+	struct access access = { type, false, addr, size, 0 };
+
+	pthread_mutex_lock(&machine->lock);
+	machine->read_waits = true;
+	record(machine, &access);
+	while (machine->hold_reads)
+		pthread_cond_wait(&machine->changed, &machine->lock);
+	machine->read_waits = false;
+	access.value = machine->answer;
+	pthread_mutex_unlock(&machine->lock);
+	return access.value;
+}
+
+static void answer_write(struct machine *machine, enum io_type type, uint64_t addr,
+			 unsigned int size, uint64_t value)
+{
+	struct access access = { type, true, addr, size, value };
+
+	pthread_mutex_lock(&machine->lock);
+	record(machine, &access);
+	pthread_mutex_unlock(&machine->lock);
+}
+
+static uint64_t pio_read(void *arg, uint64_t offset, unsigned int size)
+{
+	return answer_read(arg, IO_PIO, REPORT_PORT + offset, size);
+}
+
+static void pio_write(void *arg, uint64_t offset, unsigned int size, uint64_t value)
+{
+	answer_write(arg, IO_PIO, REPORT_PORT + offset, size, value);
+}
+
+static uint64_t mmio_read(void *arg, uint64_t offset, unsigned int size)
+{
+	return answer_read(arg, IO_MMIO, MMIO_BASE + offset, size);
+}
+
+static void mmio_write(void *arg, uint64_t offset, unsigned int size, uint64_t value)
+{
+	answer_write(arg, IO_MMIO, MMIO_BASE + offset, size, value);
+}
+
+static const struct io_range_ops pio_ops = { pio_read, pio_write };
+static const struct io_range_ops mmio_ops = { mmio_read, mmio_write };
+
+/* ---- Guest memory */
+
+static void put(struct machine *machine, uint64_t gpa, const void *from, size_t len)
+{
+	assert_int_equal(guest_memory_write(&machine->ctx.memory, gpa, from, len), 0);
+}
+
+static void put64(struct machine *machine, uint64_t gpa, uint64_t value)
+{
+	put(machine, gpa, &value, sizeof(value));
+}
+
+static uint64_t get64(struct machine *machine, uint64_t gpa)
+{
+	return *(volatile uint64_t *)paddr_guest2host(&machine->ctx, gpa, 8);
+}
+
+/* The first and the fourth GiB, mapped to themselves with 2 MiB pages. */
+static void put_page_tables(struct machine *machine)
+{
+	put64(machine, PML4_ADDRESS, PDPT_ADDRESS | 3);
+	put64(machine, PDPT_ADDRESS, LOW_PD_ADDRESS | 3);
+	put64(machine, PDPT_ADDRESS + 3 * 8, HIGH_PD_ADDRESS | 3);
+	for (uint64_t i = 0; i < 512; i++) {
+		put64(machine, LOW_PD_ADDRESS + 8 * i, MIB(2) * i | 0x83);
+		put64(machine, HIGH_PD_ADDRESS + 8 * i, (GIB(3) + MIB(2) * i) | 0x83);
+	}
+}
+
+static void put_gate(struct machine *machine, unsigned int vector, uint64_t handler)
+{
+	put64(machine, IDT_ADDRESS + 16 * vector,
+	      (handler & 0xffff) | X86_GDT_CODE64 << 16 | UINT64_C(0x8e00) << 32);
+}
+
+static void put_tables(struct machine *machine)
+{
+	const uint8_t idt_pointer[10] = { 0xff, 0x0f, IDT_ADDRESS & 0xff, IDT_ADDRESS >> 8 };
+
+	put_page_tables(machine);
+	put64(machine, GDT_ADDRESS + X86_GDT_CODE64, UINT64_C(0x00af9b000000ffff));
+	put64(machine, GDT_ADDRESS + X86_GDT_DATA, UINT64_C(0x00cf93000000ffff));
+	put64(machine, GDT_ADDRESS + X86_GDT_CODE32, UINT64_C(0x00cf9b000000ffff));
+	put(machine, IDT_POINTER_ADDRESS, idt_pointer, sizeof(idt_pointer));
+	put_gate(machine, 0x30, HANDLER_30_ADDRESS);
+	put_gate(machine, 0x31, HANDLER_31_ADDRESS);
+	put(machine, HANDLER_30_ADDRESS, handler_30, sizeof(handler_30));
+	put(machine, HANDLER_31_ADDRESS, handler_31, sizeof(handler_31));
+	put(machine, AP_ADDRESS, guest_ap, sizeof(guest_ap));
+}
+
+/* ---- A VM */
+
+static void init_machine(struct machine *machine, unsigned int cpu_count)
+{
+	struct vmctx *ctx = &machine->ctx;
+
+	logger_init(&machine->log, "test");
+	machine->log.sink = on_log;
+	machine->log.sink_arg = machine;
+	pthread_mutex_init(&machine->lock, NULL);
+	pthread_cond_init(&machine->changed, NULL);
+	pthread_mutex_init(&ctx->request_lock, NULL);
+	ctx->log = &machine->log;
+	ctx->hv = &hv_kvm;
+	ctx->config.name = "test";
+	ctx->config.cpu_count = cpu_count;
+	ctx->request_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	assert_true(ctx->request_fd >= 0);
+	io_space_init(&ctx->pio);
+	io_space_init(&ctx->mmio);
+	machine->pio = (struct io_range) {
+		.name = "ports", .base = REPORT_PORT, .size = 0x100, .ops = &pio_ops, .arg = machine
+	};
+	machine->mmio = (struct io_range) { .name = "memory",
+					    .base = MMIO_BASE,
+					    .size = 0x2000,
+					    .ops = &mmio_ops,
+					    .arg = machine };
+	assert_int_equal(io_space_add(&ctx->pio, &machine->pio), 0);
+	assert_int_equal(io_space_add(&ctx->mmio, &machine->mmio), 0);
+	ctx->memory.fd = -1;
+	ctx->memory.count = 1;
+	ctx->memory.regions[0] = (struct guest_memory_region) { .gpa = 0, .size = RAM_SIZE };
+}
+
+static bool have_kvm(void)
+{
+	struct logger log;
+	bool have;
+
+	logger_init(&log, "test_kvm: skipped");
+	have = hv_kvm.available(&log);
+	logger_deinit(&log);
+	return have;
+}
+
+static struct machine *new_machine(unsigned int cpu_count)
+{
+	struct machine *machine;
+
+	if (!have_kvm())
+		skip();
+	machine = calloc(1, sizeof(*machine));
+	assert_non_null(machine);
+	init_machine(machine, cpu_count);
+	assert_int_equal(hv_kvm.create(&machine->ctx), 0);
+	assert_int_equal(guest_memory_create(&machine->log, &machine->ctx.memory, false), 0);
+	assert_int_equal(hv_kvm.add_memory(&machine->ctx, &machine->ctx.memory.regions[0]), 0);
+	return machine;
+}
+
+static void free_machine(struct machine *machine)
+{
+	struct vmctx *ctx = &machine->ctx;
+
+	hv_kvm.destroy(ctx);
+	guest_memory_destroy(&ctx->memory);
+	io_space_remove(&ctx->pio, &machine->pio);
+	io_space_remove(&ctx->mmio, &machine->mmio);
+	io_space_deinit(&ctx->pio);
+	io_space_deinit(&ctx->mmio);
+	close(ctx->request_fd);
+	pthread_mutex_destroy(&ctx->request_lock);
+	pthread_cond_destroy(&machine->changed);
+	pthread_mutex_destroy(&machine->lock);
+	logger_deinit(&machine->log);
+	free(machine);
+}
+
+static void load(struct machine *machine, const uint8_t *code, size_t len)
+{
+	const struct hv_cpu_state state = {
+		.long_mode = true,
+		.rip = CODE_ADDRESS,
+		.rsp = STACK_ADDRESS,
+		.cr3 = PML4_ADDRESS,
+		.gdt_base = GDT_ADDRESS,
+		.gdt_limit = 0x27,
+	};
+
+	machine->count = 0;
+	put_tables(machine);
+	put(machine, CODE_ADDRESS, code, len);
+	assert_int_equal(hv_kvm.set_boot_cpu(&machine->ctx, &state), 0);
+}
+
+static void start(struct machine *machine, const uint8_t *code, size_t len)
+{
+	load(machine, code, len);
+	assert_int_equal(hv_kvm.start(&machine->ctx), 0);
+}
+
+static void reset(struct machine *machine)
+{
+	hv_kvm.pause(&machine->ctx);
+	assert_int_equal(hv_kvm.reset(&machine->ctx), 0);
+	guest_memory_clear(&machine->ctx.memory);
+}
+
+/* ---- Waiting, with an end */
+
+static bool wait_changed(struct machine *machine, const struct timespec *deadline)
+{
+	return pthread_cond_timedwait(&machine->changed, &machine->lock, deadline) == 0;
+}
+
+static struct timespec in_ms(unsigned int ms)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_REALTIME, &time);
+	time.tv_nsec += ms % 1000 * 1000000L;
+	time.tv_sec += ms / 1000 + time.tv_nsec / 1000000000;
+	time.tv_nsec %= 1000000000;
+	return time;
+}
+
+/* Were there @count accesses within @ms? */
+static bool have_accesses(struct machine *machine, unsigned int count, unsigned int ms)
+{
+	struct timespec deadline = in_ms(ms);
+	bool have;
+
+	pthread_mutex_lock(&machine->lock);
+	while (machine->count < count && wait_changed(machine, &deadline))
+		;
+	have = machine->count >= count;
+	pthread_mutex_unlock(&machine->lock);
+	return have;
+}
+
+static void wait_accesses(struct machine *machine, unsigned int count)
+{
+	if (!have_accesses(machine, count, PATIENCE_S * 1000))
+		fail_msg("%u accesses instead of %u; last log line: %s", machine->count, count,
+			 machine->line);
+}
+
+/* Exactly these, then the one to DONE_PORT. */
+static void expect_accesses(struct machine *machine, const struct access *expected,
+			    unsigned int count)
+{
+	const struct access *got;
+
+	wait_accesses(machine, count + 1);
+	for (unsigned int i = 0; i < count; i++) {
+		got = &machine->accesses[i];
+		if (got->type != expected[i].type || got->write != expected[i].write ||
+		    got->addr != expected[i].addr || got->size != expected[i].size ||
+		    got->value != expected[i].value)
+			fail_msg("access %u: %s of %u at 0x%lx value 0x%lx", i,
+				 got->write ? "write" : "read", got->size, (unsigned long)got->addr,
+				 (unsigned long)got->value);
+	}
+	assert_int_equal(machine->accesses[count].addr, DONE_PORT);
+	assert_int_equal(machine->count, count + 1);
+	assert_int_equal(machine->lines, 0);
+}
+
+static uint64_t report(const struct machine *machine, unsigned int i)
+{
+	assert_true(i < machine->count);
+	assert_int_equal(machine->accesses[i].addr, REPORT_PORT);
+	return machine->accesses[i].value;
+}
+
+static enum vm_request wait_request(struct machine *machine)
+{
+	enum vm_request request = VM_REQUEST_NONE;
+
+	for (int ms = 0; ms < PATIENCE_S * 1000 && request == VM_REQUEST_NONE; ms++) {
+		pthread_mutex_lock(&machine->ctx.request_lock);
+		request = machine->ctx.request;
+		pthread_mutex_unlock(&machine->ctx.request_lock);
+		usleep(1000);
+	}
+	return request;
+}
+
+/* ---- Tests */
+
+#define START(machine, code) start(machine, code, sizeof(code))
+#define EXPECT(machine, expected) expect_accesses(machine, expected, ARRAY_SIZE(expected))
+
+static void test_create(void **state)
+{
+	struct machine *machine = new_machine(1);
+
+	free_machine(machine);
+	machine = new_machine(VM_CPUS_MAX);
+	free_machine(machine);
+}
+
+static void test_cpu_count(void **state)
+{
+	static const unsigned int bad[] = { 0, VM_CPUS_MAX + 1 };
+	struct machine *machine;
+
+	if (!have_kvm())
+		skip();
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		machine = calloc(1, sizeof(*machine));
+		assert_non_null(machine);
+		init_machine(machine, bad[i]);
+		assert_int_equal(hv_kvm.create(&machine->ctx), -EINVAL);
+		assert_null(machine->ctx.hv_data);
+		assert_int_equal(machine->lines, 1);
+		assert_non_null(strstr(machine->line, "use 1 to 16"));
+		free_machine(machine);
+	}
+}
+
+static void test_pio(void **state)
+{
+	static const struct access expected[] = {
+		{ IO_PIO, true, REPORT_PORT, 1, 0x41 },
+		{ IO_PIO, true, REPORT_PORT, 2, 0x4241 },
+		{ IO_PIO, true, REPORT_PORT, 4, 0x44434241 },
+		{ IO_PIO, false, ASK_PORT, 1, 0 },
+		{ IO_PIO, false, ASK_PORT, 2, 0 },
+		{ IO_PIO, false, ASK_PORT, 4, 0 },
+		{ IO_PIO, true, REPORT_PORT, 4, 0x88 },
+		{ IO_PIO, true, REPORT_PORT, 4, 0x7788 },
+		{ IO_PIO, true, REPORT_PORT, 4, 0x55667788 },
+	};
+	struct machine *machine = new_machine(1);
+
+	machine->answer = 0x1122334455667788;
+	START(machine, guest_pio);
+	EXPECT(machine, expected);
+	free_machine(machine);
+}
+
+static void test_mmio(void **state)
+{
+	const uint64_t back = MMIO_BASE + 0x10;
+	const struct access expected[] = {
+		{ IO_MMIO, true, MMIO_BASE, 1, 0x11 },
+		{ IO_MMIO, true, MMIO_BASE + 2, 2, 0x2211 },
+		{ IO_MMIO, true, MMIO_BASE + 4, 4, 0x44332211 },
+		{ IO_MMIO, true, MMIO_BASE + 8, 8, 0x8877665544332211 },
+		{ IO_MMIO, false, MMIO_BASE, 1, 0 },
+		{ IO_MMIO, true, back, 8, 0xf1 },
+		{ IO_MMIO, false, MMIO_BASE + 2, 2, 0 },
+		{ IO_MMIO, true, back, 8, 0xf2f1 },
+		{ IO_MMIO, false, MMIO_BASE + 4, 4, 0 },
+		{ IO_MMIO, true, back, 8, 0xf4f3f2f1 },
+		{ IO_MMIO, false, MMIO_BASE + 8, 8, 0 },
+		{ IO_MMIO, true, back, 8, 0xf8f7f6f5f4f3f2f1 },
+		/* four bytes over a page border: three and one, the three as two and one */
+		{ IO_MMIO, true, MMIO_BASE + 0xffd, 2, 0x0201 },
+		{ IO_MMIO, true, MMIO_BASE + 0xfff, 1, 0x03 },
+		{ IO_MMIO, true, MMIO_BASE + 0x1000, 1, 0x04 },
+		{ IO_MMIO, false, MMIO_BASE + 0xffd, 2, 0 },
+		{ IO_MMIO, false, MMIO_BASE + 0xfff, 1, 0 },
+		{ IO_MMIO, false, MMIO_BASE + 0x1000, 1, 0 },
+		{ IO_MMIO, true, back, 8, 0xf1f1f2f1 },
+	};
+	struct machine *machine = new_machine(1);
+
+	machine->answer = 0xf8f7f6f5f4f3f2f1;
+	START(machine, guest_mmio);
+	EXPECT(machine, expected);
+	free_machine(machine);
+}
+
+static void test_string_io(void **state)
+{
+	static const struct access expected[] = {
+		{ IO_PIO, true, REPORT_PORT, 1, 't' },	  { IO_PIO, true, REPORT_PORT, 1, 'e' },
+		{ IO_PIO, true, REPORT_PORT, 1, 'n' },	  { IO_PIO, true, REPORT_PORT, 1, 'o' },
+		{ IO_PIO, true, REPORT_PORT, 1, 'n' },	  { IO_PIO, false, ASK_PORT, 1, 0 },
+		{ IO_PIO, false, ASK_PORT, 1, 0 },	  { IO_PIO, false, ASK_PORT, 1, 0 },
+		{ IO_PIO, false, ASK_PORT, 1, 0 },	  { IO_PIO, true, REPORT_PORT, 2, 0x5a5a },
+		{ IO_PIO, true, REPORT_PORT, 2, 0x5a5a },
+	};
+	struct machine *machine = new_machine(1);
+
+	put(machine, DATA_ADDRESS, "tenon", 5);
+	machine->answer = 0x5a;
+	START(machine, guest_string);
+	EXPECT(machine, expected);
+	assert_int_equal(get64(machine, DATA_ADDRESS + 0x10), 0x5a5a5a5a);
+	free_machine(machine);
+}
+
+/* The guest says 1, halts, and says the vector of each interrupt. */
+static struct machine *new_interrupt_machine(void)
+{
+	struct machine *machine = new_machine(1);
+
+	START(machine, guest_interrupts);
+	wait_accesses(machine, 1);
+	assert_int_equal(report(machine, 0), 1);
+	return machine;
+}
+
+static void test_msi(void **state)
+{
+	const struct hv_msi msi = { 0xfee00000, 0x30 };
+	const struct hv_msi nowhere = { 0x1000, 0x30 };
+	struct machine *machine = new_interrupt_machine();
+
+	for (unsigned int i = 1; i <= 5; i++) {
+		assert_int_equal(hv_kvm.msi(&machine->ctx, &msi), 0);
+		wait_accesses(machine, 1 + i);
+		assert_int_equal(report(machine, i), 0x30);
+	}
+	assert_int_equal(hv_kvm.msi(&machine->ctx, &nowhere), -EINVAL);
+	assert_false(have_accesses(machine, 7, SILENCE_MS));
+	free_machine(machine);
+}
+
+static void test_irq_line(void **state)
+{
+	struct machine *machine = new_interrupt_machine();
+
+	for (unsigned int i = 1; i <= 3; i++) {
+		assert_int_equal(hv_kvm.irq_line(&machine->ctx, IOAPIC_LINE, true), 0);
+		wait_accesses(machine, 1 + i);
+		assert_int_equal(report(machine, i), 0x31);
+		assert_int_equal(hv_kvm.irq_line(&machine->ctx, IOAPIC_LINE, false), 0);
+	}
+	assert_int_equal(hv_kvm.irq_line(&machine->ctx, 24, true), -EINVAL);
+	free_machine(machine);
+}
+
+static void signal_fd(int fd)
+{
+	const uint64_t one = 1;
+
+	assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
+}
+
+static void test_irqfd(void **state)
+{
+	const struct hv_msi first = { 0xfee00000, 0x30 }, second = { 0xfee00000, 0x31 };
+	const struct hv_msi nowhere = { 0x1000, 0x30 };
+	struct machine *machine = new_interrupt_machine();
+	struct vmctx *ctx = &machine->ctx;
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int handle;
+
+	assert_true(fd >= 0);
+	handle = hv_kvm.irqfd_add(ctx, fd, &first);
+	assert_true(handle >= 0);
+	signal_fd(fd);
+	wait_accesses(machine, 2);
+	assert_int_equal(report(machine, 1), 0x30);
+
+	assert_int_equal(hv_kvm.irqfd_update(ctx, handle, &second), 0);
+	signal_fd(fd);
+	wait_accesses(machine, 3);
+	assert_int_equal(report(machine, 2), 0x31);
+
+	/* The lines' routes are still there. */
+	assert_int_equal(hv_kvm.irq_line(ctx, IOAPIC_LINE, true), 0);
+	wait_accesses(machine, 4);
+	assert_int_equal(hv_kvm.irq_line(ctx, IOAPIC_LINE, false), 0);
+
+	assert_int_equal(hv_kvm.irqfd_update(ctx, handle, &nowhere), 0);
+	signal_fd(fd);
+	assert_false(have_accesses(machine, 5, SILENCE_MS));
+	assert_int_equal(hv_kvm.irqfd_update(ctx, handle, &first), 0);
+	signal_fd(fd);
+	wait_accesses(machine, 5);
+
+	hv_kvm.irqfd_remove(ctx, handle, fd);
+	signal_fd(fd);
+	assert_false(have_accesses(machine, 6, SILENCE_MS));
+	assert_int_equal(hv_kvm.irqfd_update(ctx, handle, &first), -EINVAL);
+	hv_kvm.irqfd_remove(ctx, handle, fd); /* harmless */
+	assert_int_equal(hv_kvm.irqfd_update(ctx, -1, &first), -EINVAL);
+	assert_int_equal(hv_kvm.irqfd_update(ctx, KVM_MSI_ROUTES, &first), -EINVAL);
+	assert_int_equal(machine->lines, 0);
+	close(fd);
+	free_machine(machine);
+}
+
+static void test_irqfd_table(void **state)
+{
+	const struct hv_msi msi = { 0xfee00000, 0x30 };
+	struct machine *machine = new_machine(1);
+	struct kvm_vm *vm = machine->ctx.hv_data;
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	assert_true(fd >= 0);
+	/* What cannot be bound leaves no entry behind. */
+	assert_true(hv_kvm.irqfd_add(&machine->ctx, -1, &msi) < 0);
+	assert_int_equal(hv_kvm.irqfd_add(&machine->ctx, fd, &msi), 0);
+	for (int i = 1; i < KVM_MSI_ROUTES; i++)
+		vm->msi_routes[i] = (struct kvm_msi_route) { .used = true, .msi = msi };
+	assert_int_equal(hv_kvm.irqfd_add(&machine->ctx, fd, &msi), -ENOSPC);
+	hv_kvm.irqfd_remove(&machine->ctx, 0, fd);
+	/* A full table is what KVM takes. */
+	assert_int_equal(hv_kvm.irqfd_add(&machine->ctx, fd, &msi), 0);
+	hv_kvm.irqfd_remove(&machine->ctx, 0, fd);
+	close(fd);
+	free_machine(machine);
+}
+
+static uint64_t take_events(int fd)
+{
+	uint64_t count = 0;
+
+	return read(fd, &count, sizeof(count)) == sizeof(count) ? count : 0;
+}
+
+static void test_ioeventfd(void **state)
+{
+	static const struct access trapped[] = { { IO_PIO, true, KICK_PORT, 2, 2 } };
+	static const struct access all[] = {
+		{ IO_PIO, true, KICK_PORT, 2, 1 },     { IO_PIO, true, KICK_PORT, 2, 2 },
+		{ IO_MMIO, true, KICK_ADDRESS, 1, 2 }, { IO_MMIO, true, KICK_ADDRESS, 2, 2 },
+		{ IO_MMIO, true, KICK_ADDRESS, 4, 2 },
+	};
+	struct machine *machine = new_machine(1);
+	struct vmctx *ctx = &machine->ctx;
+	struct hv_ioeventfd port = { KICK_PORT, 2, HV_IOEVENTFD_PIO | HV_IOEVENTFD_DATAMATCH, 1,
+				     eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+	struct hv_ioeventfd memory = { .addr = KICK_ADDRESS,
+				       .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+	struct hv_ioeventfd odd = port;
+
+	assert_true(port.fd >= 0 && memory.fd >= 0);
+	assert_int_equal(hv_kvm.ioeventfd(ctx, &port, true), 0);
+	assert_int_equal(hv_kvm.ioeventfd(ctx, &port, true), -EEXIST);
+	assert_int_equal(hv_kvm.ioeventfd(ctx, &memory, true), 0);
+	odd.len = 3;
+	assert_int_equal(hv_kvm.ioeventfd(ctx, &odd, true), -EINVAL);
+	odd.flags = 0x80;
+	assert_int_equal(hv_kvm.ioeventfd(ctx, &odd, true), -EINVAL);
+
+	START(machine, guest_ioeventfd);
+	EXPECT(machine, trapped);
+	assert_int_equal(take_events(port.fd), 1);
+	assert_int_equal(take_events(memory.fd), 3);
+
+	assert_int_equal(hv_kvm.ioeventfd(ctx, &port, false), 0);
+	assert_int_equal(hv_kvm.ioeventfd(ctx, &memory, false), 0);
+	assert_int_equal(hv_kvm.ioeventfd(ctx, &memory, false), -ENOENT);
+	reset(machine);
+	START(machine, guest_ioeventfd);
+	EXPECT(machine, all);
+	assert_int_equal(take_events(port.fd), 0);
+	assert_int_equal(take_events(memory.fd), 0);
+	close(port.fd);
+	close(memory.fd);
+	free_machine(machine);
+}
+
+static void test_triple_fault(void **state)
+{
+	struct machine *machine = new_machine(1);
+
+	START(machine, guest_triple_fault);
+	assert_int_equal(wait_request(machine), VM_REQUEST_CRASH);
+	/* It stays where it is until the reset, and then it is as good as new. */
+	hv_kvm.pause(&machine->ctx);
+	machine->ctx.request = VM_REQUEST_NONE;
+	assert_int_equal(hv_kvm.start(&machine->ctx), 0);
+	usleep(SILENCE_MS * 1000);
+	assert_int_equal(machine->ctx.request, VM_REQUEST_NONE);
+	reset(machine);
+	machine->answer = 0x1122;
+	START(machine, guest_ask);
+	wait_accesses(machine, 3);
+	assert_int_equal(report(machine, 1), 0x1122);
+	free_machine(machine);
+}
+
+static void test_pause_spinning(void **state)
+{
+	struct machine *machine = new_machine(2);
+	struct vmctx *ctx = &machine->ctx;
+	uint64_t count = 0;
+
+	hv_kvm.pause(ctx); /* never started */
+	START(machine, guest_spin);
+	for (int i = 0; i < 50; i++) {
+		for (int ms = 0; ms < PATIENCE_S * 1000; ms++) {
+			if (get64(machine, DATA_ADDRESS) != count)
+				break;
+			usleep(1000);
+		}
+		hv_kvm.pause(ctx);
+		hv_kvm.pause(ctx);
+		assert_true(get64(machine, DATA_ADDRESS) > count);
+		count = get64(machine, DATA_ADDRESS);
+		usleep(1000);
+		assert_int_equal(get64(machine, DATA_ADDRESS), count);
+		assert_int_equal(hv_kvm.start(ctx), 0);
+	}
+	/* As fast as it goes: no kick is lost. */
+	for (int i = 0; i < 500; i++) {
+		hv_kvm.pause(ctx);
+		assert_int_equal(hv_kvm.start(ctx), 0);
+	}
+	assert_int_equal(machine->lines, 0);
+	free_machine(machine);
+}
+
+static void *pause_in_thread(void *arg)
+{
+	struct machine *machine = arg;
+
+	hv_kvm.pause(&machine->ctx);
+	return NULL;
+}
+
+static void test_pause_in_read(void **state)
+{
+	struct machine *machine = new_machine(1);
+	struct kvm_vm *vm = machine->ctx.hv_data;
+	struct kvm_regs regs;
+	pthread_t thread;
+
+	machine->answer = 0xcafe1234;
+	machine->hold_reads = true;
+	START(machine, guest_ask);
+	wait_accesses(machine, 1);
+	assert_int_equal(pthread_create(&thread, NULL, pause_in_thread, machine), 0);
+	usleep(SILENCE_MS * 1000);
+	/* The pause waits for the device. */
+	assert_int_equal(pthread_tryjoin_np(thread, NULL), EBUSY);
+	assert_int_equal(hv_kvm.reset(&machine->ctx), -EBUSY);
+	pthread_mutex_lock(&machine->lock);
+	assert_true(machine->read_waits);
+	machine->hold_reads = false;
+	pthread_cond_broadcast(&machine->changed);
+	pthread_mutex_unlock(&machine->lock);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+
+	/* The instruction is complete, the next one not begun. */
+	assert_int_equal(ioctl(vm->vcpus[0].fd, KVM_GET_REGS, &regs), 0);
+	assert_int_equal(regs.rax, 0xcafe1234);
+	assert_int_equal(regs.rip, CODE_ADDRESS + 5);
+	assert_int_equal(machine->count, 1);
+	assert_int_equal(hv_kvm.start(&machine->ctx), 0);
+	wait_accesses(machine, 3);
+	assert_int_equal(report(machine, 1), 0xcafe1234);
+	free_machine(machine);
+}
+
+static void test_reset(void **state)
+{
+	struct machine *machine = new_machine(1);
+	uint64_t first[9];
+
+	for (int run = 0; run < 10; run++) {
+		put64(machine, DATA_ADDRESS, 0);
+		START(machine, guest_state);
+		wait_accesses(machine, 11);
+		assert_int_equal(machine->accesses[10].addr, DONE_PORT);
+		if (!run)
+			for (unsigned int i = 0; i < 9; i++)
+				first[i] = report(machine, i);
+		for (unsigned int i = 0; i < 9; i++)
+			assert_int_equal(report(machine, i), first[i]);
+		reset(machine);
+	}
+	assert_int_equal(first[2], 0x20); /* CR4.PAE */
+	assert_int_equal(first[6] & 0x100, 0); /* local APIC off in software */
+	assert_int_equal(first[8] & 0x10000, 0x10000); /* IOAPIC line masked */
+	assert_int_equal(machine->lines, 0);
+	free_machine(machine);
+}
+
+/* What guest_state switched on does not write into the memory of the next kernel. */
+static void test_reset_stops_clock(void **state)
+{
+	struct machine *machine = new_machine(1);
+	uint64_t written = 0;
+
+	put64(machine, DATA_ADDRESS, 1);
+	START(machine, guest_state);
+	wait_accesses(machine, 11);
+	for (unsigned int i = 0; i < 0x140; i += 8)
+		written |= get64(machine, CLOCK_ADDRESS + i);
+	assert_int_not_equal(written, 0);
+
+	reset(machine);
+	START(machine, guest_state);
+	wait_accesses(machine, 11);
+	hv_kvm.pause(&machine->ctx);
+	for (unsigned int i = 0; i < 0x140; i += 8)
+		assert_int_equal(get64(machine, CLOCK_ADDRESS + i), 0);
+	free_machine(machine);
+}
+
+static void test_two_cpus(void **state)
+{
+	struct machine *machine = new_machine(2);
+
+	for (int run = 0; run < 3; run++) {
+		START(machine, guest_start_ap);
+		wait_accesses(machine, 2);
+		assert_int_equal(report(machine, 0), 0x77);
+		assert_int_equal(machine->accesses[1].addr, DONE_PORT);
+		reset(machine);
+		/* CPU 1 waits for its next start-up IPI. */
+		START(machine, guest_ask);
+		wait_accesses(machine, 3);
+		assert_false(have_accesses(machine, 4, SILENCE_MS));
+		reset(machine);
+	}
+	assert_int_equal(machine->lines, 0);
+	free_machine(machine);
+}
+
+static void test_two_vms(void **state)
+{
+	struct machine *spinning = new_machine(1), *asking = new_machine(1);
+
+	START(spinning, guest_spin);
+	asking->answer = 7;
+	START(asking, guest_ask);
+	wait_accesses(asking, 3);
+	assert_int_equal(report(asking, 1), 7);
+	free_machine(asking);
+	hv_kvm.pause(&spinning->ctx);
+	assert_int_not_equal(get64(spinning, DATA_ADDRESS), 0);
+	free_machine(spinning);
+}
+
+static void test_cpuid(void **state)
+{
+	struct machine *machine = new_machine(3);
+
+	START(machine, guest_cpuid);
+	wait_accesses(machine, 7);
+	assert_int_equal(report(machine, 0) >> 16, 4); /* APIC id 0, ids for 4 */
+	assert_true(report(machine, 1) & BIT32(31)); /* hypervisor */
+	assert_false(report(machine, 1) & BIT32(5)); /* VMX */
+	assert_int_equal(report(machine, 2), 3); /* cores */
+	assert_int_equal(report(machine, 3), 0); /* x2APIC id */
+	assert_int_equal(report(machine, 4), 0x4b4d564b); /* "KVMK" */
+	assert_false(report(machine, 5) & BIT32(2)); /* SVM */
+	free_machine(machine);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_create),
+		cmocka_unit_test(test_cpu_count),
+		cmocka_unit_test(test_pio),
+		cmocka_unit_test(test_mmio),
+		cmocka_unit_test(test_string_io),
+		cmocka_unit_test(test_msi),
+		cmocka_unit_test(test_irq_line),
+		cmocka_unit_test(test_irqfd),
+		cmocka_unit_test(test_irqfd_table),
+		cmocka_unit_test(test_ioeventfd),
+		cmocka_unit_test(test_triple_fault),
+		cmocka_unit_test(test_pause_spinning),
+		cmocka_unit_test(test_pause_in_read),
+		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_reset_stops_clock),
+		cmocka_unit_test(test_two_cpus),
+		cmocka_unit_test(test_two_vms),
+		cmocka_unit_test(test_cpuid),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
