@@ -29,6 +29,7 @@ NOMSI = "pci=nomsi"
 DEVICE_STEPS = ("lspci", "disks", "write", "readonly", "net", "ports", "rng", "irq")
 
 ROWS = {}
+HIDDEN_ROWS = ("demo",)
 
 
 def row(function):
@@ -167,6 +168,7 @@ class Guest:
         self.transfers = []
         self.msi = NOMSI not in append
         self.versions = {"0"} if LEGACY in append else {"1"}
+        self.button = signal.SIGTERM
         self.ended = False
         networks = [row.network(card) for card in range(self.cards)]
         words = ["console=ttyS0", "quiet", "panic=-1", append, f"lab={','.join(steps)}",
@@ -269,7 +271,7 @@ class Guest:
 
         def counters():
             names = ("rx_bytes", "rx_packets", "tx_bytes", "tx_packets")
-            return [int(open(statistics + name, encoding="ascii").read()) for name in names]
+            return [int(open(statistics + name, encoding="utf-8").read()) for name in names]
 
         def serve():
             with upload, upload.accept()[0] as peer:
@@ -323,15 +325,12 @@ class Guest:
         return "ok"
 
     def answer_memory(self):
-        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
+        with open(f"/proc/{self.process.pid}/status", encoding="utf-8") as file:
             self.said.append(("private-kib", re.search(r"RssAnon:\s+(\d+)", file.read())[1]))
         return "ok"
 
     def answer_button(self):
-        self.process.send_signal(signal.SIGTERM)
-        return "ok"
-
-    def answer_hold(self):
+        self.process.send_signal(self.button)
         return "ok"
 
     # The end of a run.
@@ -379,6 +378,7 @@ def fields(text):
 
 def verify_lspci(row, guest, times):
     lines = guest.values("lspci")
+    row.facts["kernel"] = guest.values("kernel")[0]
     row.facts["lspci"] = lines
     seen = sum("[1af4:" in line for line in lines)
     row.same("virtio devices on the bus", seen, guest.device_count * times)
@@ -569,6 +569,12 @@ def modern_msix(row):
 
 
 @row
+def demo(row):
+    """What `make demo` shows; not part of the matrix, which has all of it in modern-msix."""
+    device_row(row)
+
+
+@row
 def modern_intx(row):
     device_row(row, NOMSI)
 
@@ -585,16 +591,18 @@ def legacy_intx(row):
 
 @row
 def interface_options(row):
-    """legacy=off and modern=off, side by side in one guest."""
+    """legacy=off and modern=off, side by side in one guest, and a slot of one's choice."""
     devices = [f"virtio-blk,{row.disk('modern', MIB)},serial=modern,legacy=off",
-               f"virtio-blk,{row.disk('legacy', MIB)},serial=legacy,modern=off"]
+               f"virtio-blk,{row.disk('legacy', MIB)},serial=legacy,modern=off", "7,virtio-rng"]
     guest = row.guest("lab", devices, ["lspci", "disks"])
     guest.versions = {"0", "1"}
     guest.finish()
-    row.same("VERSION_1 of the two disks", [fields(text)["features"][32] for text in guest.values("virtio")],
-             ["1", "0"])
-    identities = [re.search(r"\[1af4:(\w+)\]", line)[1] for line in guest.values("lspci") if "1af4" in line]
-    row.same("PCI device ids", identities, ["1042", "1001"])
+    row.same("VERSION_1", [fields(text)["features"][32] for text in guest.values("virtio")],
+             ["1", "0", "1"])
+    virtio = [line for line in guest.values("lspci") if "1af4" in line]
+    row.same("PCI device ids", [re.search(r"\[1af4:(\w+)\]", line)[1] for line in virtio],
+             ["1042", "1001", "1005"])
+    row.same("slot of virtio-rng", virtio[-1].split()[0], "00:07.0")
 
 
 @row
@@ -705,6 +713,14 @@ def sigterm(row):
 
 
 @row
+def sigint(row):
+    """SIGINT does the same."""
+    guest = row.guest("lab", ["virtio-rng"], ["button"])
+    guest.button = signal.SIGINT
+    guest.finish()
+
+
+@row
 def sigterm_twice(row):
     """The guest ignores its button; a second SIGTERM ends the VM."""
     guest = row.guest("lab", ["virtio-rng"], ["deaf"])
@@ -730,6 +746,12 @@ def crash(row):
     guest = row.guest("lab", ["virtio-rng"], ["rng"], end="reboot", append="reboot=t",
                       options=["--no-reboot"])
     guest.finish(4)
+
+
+@row
+def debug_exit(row):
+    """What the guest writes to port 0xF4 is in tenon's exit status."""
+    row.guest("lab", ["virtio-rng"], ["exit"], options=["--debug-exit"]).finish(64 + 7)
 
 
 @row

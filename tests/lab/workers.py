@@ -21,7 +21,7 @@ class WorkerFailed(Exception):
 
 def has_virtualisation():
     """True if stock kernels run on this machine's KVM: a software /dev/kvm has no CPU flag for it."""
-    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
         flags = re.search(r"^flags\s*:(.*)", file.read(), re.M)
     return bool(flags) and bool({"vmx", "svm"} & set(flags[1].split())) and \
         os.access("/dev/kvm", os.R_OK | os.W_OK) and os.geteuid() == 0

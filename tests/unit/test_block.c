@@ -6,12 +6,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/loop.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -590,10 +592,14 @@ static int write_file(const char *path, const char *text)
 /* A tmpfs that nobody else sees; it takes no rights to make one. */
 static int small_tmpfs(struct fixture *fixture)
 {
-	char map[64];
+	char user[64], group[64];
 
-	snprintf(map, sizeof(map), "0 %u 1", geteuid());
-	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 || write_file("/proc/self/uid_map", map) < 0 ||
+	snprintf(user, sizeof(user), "0 %u 1", geteuid());
+	snprintf(group, sizeof(group), "0 %u 1", getegid());
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 ||
+	    write_file("/proc/self/setgroups", "deny") < 0 ||
+	    write_file("/proc/self/uid_map", user) < 0 ||
+	    write_file("/proc/self/gid_map", group) < 0 ||
 	    mount("tenon", "/mnt", "tmpfs", 0, "size=256k") < 0)
 		return -1;
 	snprintf(fixture->path, sizeof(fixture->path), "/mnt/disk.img");
@@ -801,6 +807,72 @@ static void test_read_modify_write(void **state)
 	free(data);
 }
 
+/* ---- Block devices ---- */
+
+/* A loop device with 4096-byte blocks on the fixture's file; the last close ends it. */
+static int loop_device(struct fixture *fixture, char *path, size_t path_size)
+{
+	struct loop_config config = { .block_size = 4096, .info.lo_flags = LO_FLAGS_AUTOCLEAR };
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), number, fd;
+
+	number = control < 0 ? -1 : ioctl(control, LOOP_CTL_GET_FREE);
+	close(control);
+	snprintf(path, path_size, "/dev/loop%d", number);
+	fd = number < 0 ? -1 : open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	config.fd = (uint32_t)open(fixture->path, O_RDWR | O_CLOEXEC);
+	if (ioctl(fd, LOOP_CONFIGURE, &config) < 0) {
+		close(fd);
+		fd = -1;
+	}
+	close((int)config.fd);
+	return fd;
+}
+
+static void device_requests(struct fixture *fixture, const char *path, bool direct)
+{
+	char file[PATH_MAX];
+	struct block_info info;
+
+	fixture->block = try_open(fixture, path, false, direct);
+	assert_non_null(fixture->block);
+	assert_null(try_open(fixture, path, false, direct));
+	assert_int_equal(errno, EBUSY);
+	block_get_info(fixture->block, &info);
+	assert_int_equal(info.size, IMAGE_SIZE);
+	assert_int_equal(info.logical_block_size, 4096);
+
+	memcpy(file, fixture->path, sizeof(file));
+	snprintf(fixture->path, sizeof(fixture->path), "%s", path);
+	write_zeroes_everywhere(fixture, true);
+	write_zeroes_everywhere(fixture, false);
+	assert_int_equal(run_range(fixture, BLOCK_WRITE_ZEROES, 0, IMAGE_SIZE, true), 0);
+	random_requests(fixture, 300 + direct);
+	if (info.can_discard)
+		assert_int_equal(run_range(fixture, BLOCK_DISCARD, SECTOR, KIB(64), false), 0);
+	assert_int_equal(run_range(fixture, BLOCK_DISCARD, SECTOR, SECTOR, false), 0);
+	memcpy(fixture->path, file, sizeof(file));
+	close_block(fixture);
+}
+
+static void test_block_device(void **state)
+{
+	struct fixture *fixture = *state;
+	char path[64];
+	int fd = loop_device(fixture, path, sizeof(path));
+
+	if (fd < 0) {
+		print_message("cannot make a loop device: %s\n", strerror(errno));
+		skip();
+	}
+	device_requests(fixture, path, false);
+	device_requests(fixture, path, true);
+	fixture->block = try_open(fixture, path, true, false);
+	assert_non_null(fixture->block);
+	close(fd);
+}
+
 /* ---- Drain ---- */
 
 /* While the loop's thread takes completions as well, and done() submits again. */
@@ -875,6 +947,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_random_direct, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_random_direct_4k, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_read_modify_write, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_block_device, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drain_under_load, setup, teardown),
 	};
 

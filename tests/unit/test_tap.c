@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The tap back end on real interfaces, in a network namespace of its own (root; else skipped).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include <linux/capability.h>
+#include <linux/virtio_net.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "captured_log.h"
+#include "net_backend.h"
+#include "tap_lab.h"
+
+#define TAP "tap-test"
+#define HEADER sizeof(struct virtio_net_hdr_v1)
+#define FRAME 60
+#define TAP_FLAGS (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
+
+struct lab {
+	struct captured_log captured;
+	struct event_loop *loop;
+	pthread_mutex_t lock;
+	struct net_backend *net;
+	unsigned int readable, link_changes;
+	bool up;
+	bool leave; /* readable() takes nothing and switches reception off */
+	uint8_t received[2048];
+	ssize_t length;
+};
+
+static void on_readable(void *arg)
+{
+	struct lab *lab = arg;
+	struct iovec iov = { lab->received, sizeof(lab->received) };
+
+	lab->readable++;
+	if (lab->leave)
+		net_set_receive(lab->net, false);
+	else
+		lab->length = net_receive(lab->net, &iov, 1);
+}
+
+static void on_link(void *arg, bool up)
+{
+	struct lab *lab = arg;
+
+	lab->link_changes++;
+	lab->up = up;
+}
+
+static const struct net_backend_ops lab_ops = { .readable = on_readable, .link_changed = on_link };
+
+static int setup(void **state)
+{
+	struct lab *lab = calloc(1, sizeof(*lab));
+
+	if (!lab)
+		return -1;
+	captured_log_init(&lab->captured);
+	pthread_mutex_init(&lab->lock, NULL);
+	lab->loop = event_loop_create("test");
+	*state = lab;
+	return lab->loop ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	struct lab *lab = *state;
+
+	net_close(lab->net);
+	event_loop_destroy(lab->loop);
+	if (lab_exists(TAP))
+		lab_delete(TAP);
+	captured_log_deinit(&lab->captured);
+	pthread_mutex_destroy(&lab->lock);
+	free(lab);
+	return 0;
+}
+
+static struct net_backend *open_backend(struct lab *lab, const char *tap, int fd)
+{
+	const struct net_config config = { .tap = tap, .fd = fd };
+
+	return net_open(&lab->captured.log, "virtio-net", &config, lab->loop, &lab->lock, &lab_ops,
+			lab);
+}
+
+static void open_tap(struct lab *lab)
+{
+	lab->net = open_backend(lab, TAP, -1);
+	if (!lab->net)
+		fail_msg("%s", lab->captured.lines[0]);
+}
+
+/* Dispatch until @*value is @wanted, at most for two seconds. */
+static void poll_until(struct lab *lab, const unsigned int *value, unsigned int wanted)
+{
+	for (int i = 0; i < 200 && *value != wanted; i++)
+		event_loop_poll(lab->loop, 10);
+	assert_int_equal(*value, wanted);
+}
+
+static void fill_frame(uint8_t *frame, uint8_t seed)
+{
+	memset(frame, seed, FRAME);
+	memset(frame, 0xff, ETH_ALEN);
+	memcpy(frame + ETH_ALEN, "\x02\0\0\0\0\1\x88\xb5", 8);
+}
+
+/* ---- Life of an interface ---- */
+
+static void creates_and_removes(void **state)
+{
+	struct lab *lab = *state;
+
+	assert_false(lab_exists(TAP));
+	open_tap(lab);
+	assert_true(lab_is_up(TAP));
+	assert_true(net_link_up(lab->net));
+	assert_int_equal(net_mtu(lab->net), 1500);
+	net_close(lab->net);
+	lab->net = NULL;
+	assert_false(lab_exists(TAP));
+	assert_int_equal(lab->captured.count, 0);
+	net_close(NULL);
+}
+
+static void follows_existing(void **state)
+{
+	struct lab *lab = *state;
+
+	assert_int_equal(lab_add(TAP, IFF_TAP | IFF_NO_PI, -1), 0);
+	open_tap(lab);
+	assert_false(lab_is_up(TAP)); /* as it was */
+	assert_false(net_link_up(lab->net));
+
+	assert_int_equal(lab_set_up(TAP, true), 0);
+	poll_until(lab, &lab->link_changes, 1);
+	assert_true(lab->up && net_link_up(lab->net));
+	assert_int_equal(lab_set_mtu(TAP, 9000), 0);
+	for (int i = 0; i < 100 && net_mtu(lab->net) != 9000; i++)
+		event_loop_poll(lab->loop, 10);
+	assert_int_equal(net_mtu(lab->net), 9000);
+	assert_int_equal(lab->link_changes, 1);
+	assert_int_equal(lab_set_up(TAP, false), 0);
+	poll_until(lab, &lab->link_changes, 2);
+	assert_false(lab->up || net_link_up(lab->net));
+
+	net_close(lab->net);
+	lab->net = NULL;
+	assert_true(lab_exists(TAP));
+}
+
+/* Other interfaces' news are not ours. */
+static void ignores_others(void **state)
+{
+	struct lab *lab = *state;
+
+	open_tap(lab);
+	assert_int_equal(lab_add("tap-other", IFF_TAP, -1), 0);
+	assert_int_equal(lab_set_up("tap-other", true), 0);
+	assert_int_equal(lab_delete("tap-other"), 0);
+	assert_int_equal(lab_set_up("lo", true), 0);
+	for (int i = 0; i < 10; i++)
+		event_loop_poll(lab->loop, 10);
+	assert_int_equal(lab->link_changes, 0);
+	assert_true(net_link_up(lab->net));
+}
+
+static void survives_removal(void **state)
+{
+	struct virtio_net_hdr_v1 header = { 0 };
+	uint8_t frame[FRAME];
+	struct iovec iov[] = { { &header, sizeof(header) }, { frame, FRAME } };
+	struct lab *lab = *state;
+	struct timespec before, after;
+
+	assert_int_equal(lab_add(TAP, IFF_TAP | IFF_NO_PI, -1), 0);
+	assert_int_equal(lab_set_up(TAP, true), 0);
+	open_tap(lab);
+	net_set_receive(lab->net, true);
+	assert_true(net_link_up(lab->net));
+	assert_int_equal(lab_delete(TAP), 0);
+	poll_until(lab, &lab->link_changes, 1);
+	assert_false(lab->up || net_link_up(lab->net));
+	assert_int_equal(lab->captured.count, 1);
+	assert_non_null(strstr(lab->captured.lines[0], "interface " TAP " was removed"));
+
+	/* the descriptor is in error for ever: the loop must not spin on it */
+	for (int i = 0; i < 5; i++)
+		event_loop_poll(lab->loop, 10);
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	event_loop_poll(lab->loop, 100);
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	assert_true((after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec >
+		    90000000);
+	fill_frame(frame, 1);
+	assert_int_equal(net_send(lab->net, iov, 2), -EBADFD);
+	assert_int_equal(net_receive(lab->net, iov, 2), -EBADFD);
+	net_set_receive(lab->net, false);
+	net_set_receive(lab->net, true);
+	assert_int_equal(lab->captured.count, 1);
+	assert_int_equal(lab->link_changes, 1);
+}
+
+/* ---- Frames ---- */
+
+static void sends_and_receives(void **state)
+{
+	struct virtio_net_hdr_v1 header = { 0 };
+	uint8_t frame[FRAME], seen[128];
+	struct iovec iov[] = { { &header, sizeof(header) }, { frame, 20 }, { frame + 20, 40 } };
+	struct lab *lab = *state;
+	int packets;
+
+	open_tap(lab);
+	packets = lab_packet_socket(TAP, 0);
+	assert_true(packets >= 0);
+	fill_frame(frame, 0x11);
+	assert_int_equal(net_send(lab->net, iov, 3), 0);
+	assert_int_equal(lab_receive(packets, seen, sizeof(seen), 1000), FRAME);
+	assert_memory_equal(seen, frame, FRAME);
+
+	assert_int_equal(net_receive(lab->net, iov, 3), -EAGAIN);
+	fill_frame(frame, 0x22);
+	assert_int_equal(send(packets, frame, FRAME, 0), FRAME);
+	event_loop_poll(lab->loop, 20);
+	assert_int_equal(lab->readable, 0); /* reception is off at first */
+	net_set_receive(lab->net, true);
+	poll_until(lab, &lab->readable, 1);
+	assert_int_equal(lab->length, HEADER + FRAME);
+	assert_memory_equal(lab->received, &(struct virtio_net_hdr_v1){ 0 }, HEADER - 2);
+	assert_memory_equal(lab->received + HEADER, frame, FRAME);
+	close(packets);
+}
+
+/* readable() is called as long as a frame waits, until it is switched off. */
+static void readable_until_taken(void **state)
+{
+	struct lab *lab = *state;
+	uint8_t frame[FRAME];
+	int packets;
+
+	open_tap(lab);
+	packets = lab_packet_socket(TAP, 0);
+	fill_frame(frame, 0x33);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(send(packets, frame, FRAME, 0), FRAME);
+	lab->leave = true;
+	net_set_receive(lab->net, true);
+	poll_until(lab, &lab->readable, 1);
+	event_loop_poll(lab->loop, 20);
+	assert_int_equal(lab->readable, 1);
+	lab->leave = false;
+	net_set_receive(lab->net, true);
+	poll_until(lab, &lab->readable, 4); /* one frame each */
+	event_loop_poll(lab->loop, 20);
+	assert_int_equal(lab->readable, 4);
+	close(packets);
+}
+
+static void refuses_bad_header(void **state)
+{
+	struct virtio_net_hdr_v1 header = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+					    .csum_start = 60, .csum_offset = 60 };
+	uint8_t frame[FRAME];
+	struct iovec iov[] = { { &header, sizeof(header) }, { frame, FRAME } };
+	struct lab *lab = *state;
+
+	open_tap(lab);
+	fill_frame(frame, 0x44);
+	assert_int_equal(net_send(lab->net, iov, 2), -EINVAL);
+	assert_int_equal(lab_set_up(TAP, false), 0);
+	header = (struct virtio_net_hdr_v1){ 0 };
+	assert_int_equal(net_send(lab->net, iov, 2), -EIO);
+}
+
+static void offloads(void **state)
+{
+	struct lab *lab = *state;
+	unsigned int all;
+
+	open_tap(lab);
+	all = net_offloads(lab->net);
+	assert_int_equal(all & (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6),
+			 TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6);
+	assert_int_equal(net_set_offload(lab->net, all), 0);
+	assert_int_equal(net_set_offload(lab->net, TUN_F_TSO4), -EINVAL); /* without checksums */
+	assert_int_equal(net_set_offload(lab->net, TUN_F_CSUM), 0);
+	assert_int_equal(net_set_offload(lab->net, 0), 0);
+}
+
+/* ---- Errors: one line each, and nothing is left behind ---- */
+
+static void expect_refused(struct lab *lab, const char *tap, int fd, int error, const char *cause)
+{
+	unsigned int lines = lab->captured.count;
+
+	errno = 0;
+	assert_null(open_backend(lab, tap, fd));
+	if (errno != error)
+		fail_msg("errno %d for: %s", errno, lab->captured.lines[lines]);
+	assert_int_equal(lab->captured.count, lines + 1);
+	assert_int_equal(lab->captured.levels[lines], LOG_LEVEL_ERROR);
+	if (!strstr(lab->captured.lines[lines], cause))
+		fail_msg("no \"%s\" in: %s", cause, lab->captured.lines[lines]);
+	print_message("  %s\n", lab->captured.lines[lines]);
+}
+
+static void bad_names(void **state)
+{
+	static const char *const names[] = { "", "tap%d", "a/b", "a b", "a:b", ".", ".." };
+	struct lab *lab = *state;
+
+	expect_refused(lab, "a123456789012345", -1, EINVAL, "at most 15 characters");
+	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++)
+		expect_refused(lab, names[i], -1, EINVAL, "not an interface name");
+}
+
+static void wrong_kinds(void **state)
+{
+	struct lab *lab = *state;
+
+	expect_refused(lab, "lo", -1, EINVAL, "not a tap");
+	assert_int_equal(lab_add(TAP, IFF_TUN | IFF_NO_PI, -1), 0);
+	expect_refused(lab, TAP, -1, EINVAL, "mode tap");
+	assert_int_equal(lab_delete(TAP), 0);
+	assert_int_equal(lab_add(TAP, IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE, -1), 0);
+	expect_refused(lab, TAP, -1, EINVAL, "without multi_queue");
+	assert_true(lab_exists(TAP));
+}
+
+static void busy(void **state)
+{
+	struct lab *lab = *state;
+	int fd = lab_open_tun(TAP, TAP_FLAGS);
+
+	assert_true(fd >= 0);
+	expect_refused(lab, TAP, -1, EBUSY, "in use by another process");
+	close(fd);
+	open_tap(lab);
+}
+
+static void drop_net_admin(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &header, data))
+		_exit(99);
+	data[CAP_NET_ADMIN / 32].effective &= ~(1U << (CAP_NET_ADMIN % 32));
+	if (syscall(SYS_capset, &header, data))
+		_exit(99);
+}
+
+static void drop_to_nobody(void)
+{
+	if (setuid(65534))
+		_exit(99);
+}
+
+/* In a child, which loses its privileges: 0 if it is refused with that error and line. */
+static void expect_refused_child(struct lab *lab, void (*drop)(void), int error, const char *cause)
+{
+	pid_t child = fork();
+	int status;
+
+	assert_true(child >= 0);
+	if (!child) {
+		drop();
+		if (open_backend(lab, TAP, -1))
+			_exit(1);
+		if (errno != error || lab->captured.count != 1)
+			_exit(2);
+		fprintf(stderr, "  %s\n", lab->captured.lines[0]);
+		_exit(strstr(lab->captured.lines[0], cause) ? 0 : 3);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+static void not_permitted(void **state)
+{
+	struct lab *lab = *state;
+
+	expect_refused_child(lab, drop_net_admin, EPERM, "cannot create the interface");
+	assert_false(lab_exists(TAP));
+	assert_int_equal(lab_add(TAP, IFF_TAP | IFF_NO_PI, 4711), 0);
+	expect_refused_child(lab, drop_net_admin, EPERM, "ip tuntap add dev " TAP " mode tap user 0");
+	assert_int_equal(lab_delete(TAP), 0);
+	if (access("/dev/net/tun", R_OK) == 0 && geteuid() == 0)
+		expect_refused_child(lab, drop_to_nobody,
+				     faccessat(0, "/dev/net/tun", R_OK, 0) ? EPERM : EACCES,
+				     "run as root");
+}
+
+/* ---- fd= ---- */
+
+static void takes_descriptor(void **state)
+{
+	struct lab *lab = *state;
+	int fd = lab_open_tun(TAP, TAP_FLAGS), packets;
+	uint8_t frame[FRAME];
+
+	assert_true(fd >= 0);
+	lab->net = open_backend(lab, NULL, fd);
+	assert_non_null(lab->net);
+	assert_false(net_link_up(lab->net)); /* whoever made it sets it up */
+	assert_int_equal(lab_set_up(TAP, true), 0);
+	poll_until(lab, &lab->link_changes, 1);
+	packets = lab_packet_socket(TAP, 0);
+	fill_frame(frame, 0x55);
+	net_set_receive(lab->net, true);
+	assert_int_equal(send(packets, frame, FRAME, 0), FRAME);
+	poll_until(lab, &lab->readable, 1);
+	assert_int_equal(lab->length, HEADER + FRAME);
+	close(packets);
+	net_close(lab->net);
+	lab->net = NULL;
+	assert_int_equal(fcntl(fd, F_GETFD), -1); /* closed with it */
+}
+
+/* A name from elsewhere may also be one of ours: then it is not looked at. */
+static void descriptor_from_elsewhere(void **state)
+{
+	struct lab *lab = *state;
+	int here = open("/proc/self/ns/net", O_RDONLY), fd;
+
+	assert_int_equal(unshare(CLONE_NEWNET), 0);
+	fd = lab_open_tun(TAP, TAP_FLAGS);
+	assert_int_equal(setns(here, CLONE_NEWNET), 0);
+	close(here);
+	assert_true(fd >= 0);
+	assert_int_equal(lab_add(TAP, IFF_TAP | IFF_NO_PI, -1), 0); /* another one, down */
+	lab->net = open_backend(lab, NULL, fd);
+	assert_non_null(lab->net);
+	assert_true(net_link_up(lab->net));
+	assert_int_equal(net_mtu(lab->net), 0);
+}
+
+static void bad_descriptors(void **state)
+{
+	static const struct {
+		int flags;
+		const char *cause;
+	} kinds[] = { { IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, "IFF_TAP" },
+		      { IFF_TAP | IFF_VNET_HDR, "IFF_NO_PI" },
+		      { IFF_TAP | IFF_NO_PI, "IFF_VNET_HDR" } };
+	struct lab *lab = *state;
+	int fd = open("/dev/null", O_RDWR);
+
+	expect_refused(lab, NULL, fd, ENOTTY, "not an open tap");
+	close(fd);
+	expect_refused(lab, NULL, fd, EBADF, "not an open tap");
+	for (unsigned int i = 0; i < ARRAY_SIZE(kinds); i++) {
+		fd = lab_open_tun(TAP, kinds[i].flags);
+		assert_true(fd >= 0);
+		expect_refused(lab, NULL, fd, EINVAL, kinds[i].cause);
+		assert_int_equal(close(fd), 0); /* still ours */
+	}
+	fd = lab_open_tun(TAP, TAP_FLAGS);
+	lab->net = open_backend(lab, NULL, fd);
+	assert_non_null(lab->net);
+	expect_refused(lab, NULL, fd, EEXIST, "another device has this tap");
+	assert_true(fcntl(fd, F_GETFD) >= 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+		TEST(creates_and_removes), TEST(follows_existing),     TEST(ignores_others),
+		TEST(survives_removal),	   TEST(sends_and_receives),   TEST(readable_until_taken),
+		TEST(refuses_bad_header),  TEST(offloads),	       TEST(bad_names),
+		TEST(wrong_kinds),	   TEST(busy),		       TEST(not_permitted),
+		TEST(takes_descriptor),	   TEST(descriptor_from_elsewhere),
+		TEST(bad_descriptors),
+	};
+
+	if (!lab_enter())
+		return 0;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
