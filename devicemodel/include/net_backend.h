@@ -35,7 +35,10 @@ struct net_backend_ops {
 	void (*link_changed)(void *arg, bool up);
 };
 
-/** struct net_config - @tap: interface name or NULL; @fd: an open tap, or -1. One of them. */
+/**
+ * struct net_config - one of: @tap: interface name, or NULL; @fd: an open tap, attached with
+ * IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, or -1.
+ */
 struct net_config {
 	const char *tap;
 	int fd;
@@ -44,7 +47,7 @@ struct net_config {
 /**
  * net_open() - attach to the interface @config->tap, created (and set up) if it is missing and we
  * may, or to the tap that is open as @config->fd.
- * @what: for messages ("virtio-net")
+ * @what: for messages ("virtio-net"); kept
  * @loop, @lock: where events run and what is held around @ops
  *
  * Neither reception nor an offload is on. The descriptor @config->fd is the back end's from then

@@ -247,9 +247,9 @@ static void test_iov_outside(void **state)
 	struct iovec iov[8];
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
-		assert_int_equal(guest_memory_iov(&fixture->memory, table[i].gpa, table[i].len, iov,
-						  8),
-				 -EFAULT);
+		assert_int_equal(
+			guest_memory_iov(&fixture->memory, table[i].gpa, table[i].len, iov, 8),
+			-EFAULT);
 }
 
 static void test_iov_of_nothing(void **state)
@@ -391,9 +391,8 @@ static void test_host_from_many_threads(void **state)
 	void *found;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(threads); i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, look_everywhere,
-						&fixture->memory),
-				 0);
+		assert_int_equal(
+			pthread_create(&threads[i], NULL, look_everywhere, &fixture->memory), 0);
 	for (unsigned int i = 0; i < ARRAY_SIZE(threads); i++) {
 		pthread_join(threads[i], &found);
 		assert_int_equal((uintptr_t)found, NEXT_END / 4096);

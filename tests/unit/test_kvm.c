@@ -727,26 +727,30 @@ static void test_pause_in_read(void **state)
 	free_machine(machine);
 }
 
+#define STATE_REPORTS 12 /* of guest_state */
+
 static void test_reset(void **state)
 {
 	struct machine *machine = new_machine(1);
-	uint64_t first[9];
+	uint64_t first[STATE_REPORTS];
 
 	for (int run = 0; run < 10; run++) {
 		put64(machine, DATA_ADDRESS, 0);
 		START(machine, guest_state);
-		wait_accesses(machine, 11);
-		assert_int_equal(machine->accesses[10].addr, DONE_PORT);
+		wait_accesses(machine, STATE_REPORTS + 1);
+		assert_int_equal(machine->accesses[STATE_REPORTS].addr, DONE_PORT);
 		if (!run)
-			for (unsigned int i = 0; i < 9; i++)
+			for (unsigned int i = 0; i < STATE_REPORTS; i++)
 				first[i] = report(machine, i);
-		for (unsigned int i = 0; i < 9; i++)
+		for (unsigned int i = 0; i < STATE_REPORTS; i++)
 			assert_int_equal(report(machine, i), first[i]);
 		reset(machine);
 	}
-	assert_int_equal(first[2], 0x20); /* CR4.PAE */
-	assert_int_equal(first[6] & 0x100, 0); /* local APIC off in software */
-	assert_int_equal(first[8] & 0x10000, 0x10000); /* IOAPIC line masked */
+	assert_int_equal(first[2], 0x20); /* CR4: PAE */
+	assert_int_equal(first[6], 0x806); /* MTRRs on, write-back */
+	assert_int_equal(first[7] & 1, 1); /* fast strings */
+	assert_int_equal(first[8] & 0x100, 0); /* local APIC off in software */
+	assert_int_equal(first[10], 0x10000); /* IOAPIC line masked */
 	assert_int_equal(machine->lines, 0);
 	free_machine(machine);
 }
@@ -759,14 +763,14 @@ static void test_reset_stops_clock(void **state)
 
 	put64(machine, DATA_ADDRESS, 1);
 	START(machine, guest_state);
-	wait_accesses(machine, 11);
+	wait_accesses(machine, STATE_REPORTS + 1);
 	for (unsigned int i = 0; i < 0x140; i += 8)
 		written |= get64(machine, CLOCK_ADDRESS + i);
 	assert_int_not_equal(written, 0);
 
 	reset(machine);
 	START(machine, guest_state);
-	wait_accesses(machine, 11);
+	wait_accesses(machine, STATE_REPORTS + 1);
 	hv_kvm.pause(&machine->ctx);
 	for (unsigned int i = 0; i < 0x140; i += 8)
 		assert_int_equal(get64(machine, CLOCK_ADDRESS + i), 0);

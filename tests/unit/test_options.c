@@ -147,7 +147,7 @@ static void assert_refused(struct fixture *fixture, const char *spec, const char
 	assert_int_equal(fixture->object.list.count, 0);
 }
 
-#define REFUSED(fixture, spec, ...) \
+#define REFUSED(fixture, spec, ...)                                                                \
 	assert_refused(fixture, spec, (const char *const[]) { __VA_ARGS__, NULL })
 
 /* ---- Numbers ---- */
@@ -312,8 +312,7 @@ static void test_the_text_is_not_kept(void **state)
 
 static void test_bool_words(void **state)
 {
-	static const char *const yes[] = { "flag",     "flag=on",   "flag=yes",
-					   "flag=true", "flag=1" };
+	static const char *const yes[] = { "flag", "flag=on", "flag=yes", "flag=true", "flag=1" };
 	static const char *const no[] = { "on=off", "on=no", "on=false", "on=0" };
 	struct fixture *fixture = *state;
 
@@ -409,12 +408,9 @@ static void test_commas(void **state)
 		const char *spec, *path;
 		bool flag;
 	} cases[] = {
-		{ "a,,b", "a,b", false },
-		{ "a,,b,flag", "a,b", true },
-		{ "a,,,flag", "a,", true },
-		{ "path=a,,b,,c", "a,b,c", false },
-		{ "path=a,,", "a,", false },
-		{ "a,", "a", false },
+		{ "a,,b", "a,b", false },    { "a,,b,flag", "a,b", true },
+		{ "a,,,flag", "a,", true },  { "path=a,,b,,c", "a,b,c", false },
+		{ "path=a,,", "a,", false }, { "a,", "a", false },
 	};
 	struct fixture *fixture = *state;
 
@@ -490,8 +486,7 @@ static void test_two_tables(void **state)
 {
 	struct fixture *fixture = *state;
 	struct second_object second = { 0 };
-	const struct option_set sets[] = { { table, &fixture->object },
-					   { second_table, &second } };
+	const struct option_set sets[] = { { table, &fixture->object }, { second_table, &second } };
 
 	assert_int_equal(options_parse(&fixture->captured.log, "virtio-test",
 				       "needed=5,disk.img,number=6", sets, 2),
@@ -505,12 +500,11 @@ static void test_required(void **state)
 {
 	struct fixture *fixture = *state;
 	struct second_object second = { 0 };
-	const struct option_set sets[] = { { table, &fixture->object },
-					   { second_table, &second } };
+	const struct option_set sets[] = { { table, &fixture->object }, { second_table, &second } };
 
-	assert_int_equal(options_parse(&fixture->captured.log, "virtio-test", "disk.img,item=x",
-				       sets, 2),
-			 -EINVAL);
+	assert_int_equal(
+		options_parse(&fixture->captured.log, "virtio-test", "disk.img,item=x", sets, 2),
+		-EINVAL);
 	assert_int_equal(fixture->captured.count, 1);
 	assert_non_null(strstr(fixture->captured.lines[0], "virtio-test"));
 	assert_non_null(strstr(fixture->captured.lines[0], "needed"));
@@ -523,12 +517,11 @@ static void test_unknown_names_all_tables(void **state)
 {
 	struct fixture *fixture = *state;
 	struct second_object second = { 0 };
-	const struct option_set sets[] = { { second_table, &second },
-					   { table, &fixture->object } };
+	const struct option_set sets[] = { { second_table, &second }, { table, &fixture->object } };
 
-	assert_int_equal(options_parse(&fixture->captured.log, "virtio-test", "needed=1,nothing=x",
-				       sets, 2),
-			 -EINVAL);
+	assert_int_equal(
+		options_parse(&fixture->captured.log, "virtio-test", "needed=1,nothing=x", sets, 2),
+		-EINVAL);
 	assert_non_null(strstr(fixture->captured.lines[0], "nothing"));
 	assert_non_null(strstr(fixture->captured.lines[0], "needed"));
 	assert_non_null(strstr(fixture->captured.lines[0], "bounded"));
@@ -623,7 +616,7 @@ static void test_help(void **state)
 
 static void test_help_is_sorted(void **state)
 {
-	static const char *const order[] = { "bounded", "flag", "item", "mac",	"mode",
+	static const char *const order[] = { "bounded", "flag", "item", "mac", "mode",
 					     "number",	"on",	"size", "text" };
 	char *help = help_of(table);
 	const char *last = help;

@@ -152,6 +152,7 @@ static void log_result(const struct boot *boot, const struct hv_cpu_state *state
 int arch_load(struct vmctx *ctx, struct hv_cpu_state *state)
 {
 	struct boot boot = { .ctx = ctx, .ram_end = ctx->memory.regions[0].size };
+	uint64_t start_ns = vm_clock_ns(ctx);
 	int error;
 
 	if (!ctx->config.kernel) {
@@ -172,7 +173,9 @@ int arch_load(struct vmctx *ctx, struct hv_cpu_state *state)
 		return error;
 	error = load_kernel(&boot, state);
 	boot_file_close(&boot.kernel);
-	if (!error)
-		log_result(&boot, state);
-	return error;
+	if (error)
+		return error;
+	log_result(&boot, state);
+	log_debug(ctx->log, "loaded in %" PRIu64 " us", (vm_clock_ns(ctx) - start_ns) / 1000);
+	return 0;
 }

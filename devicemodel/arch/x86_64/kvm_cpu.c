@@ -66,51 +66,47 @@ struct kvm_pristine {
  * which they are written: events first, they leave SMM and drop a latched INIT; then the special
  * registers, which decide how the rest is understood; the MP state last.
  */
-#define STATE_PART(part, get_request, set_request)                                                 \
+#define STATE_PART(part, request, ...)                                                             \
 	{                                                                                          \
-		offsetof(struct kvm_pristine, part), get_request, set_request, #get_request,       \
-			#set_request                                                               \
+		.offset = offsetof(struct kvm_pristine, part), .get = KVM_GET_##request,           \
+		.set = KVM_SET_##request, .get_name = "KVM_GET_" #request,                         \
+		.set_name = "KVM_SET_" #request, __VA_ARGS__                                       \
 	}
 
 static const struct state_part {
 	size_t offset;
 	unsigned long get, set;
 	const char *get_name, *set_name;
+	unsigned long only_with; /* a capability that not every host has */
 } state_parts[] = {
-	STATE_PART(events, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS),
-	STATE_PART(sregs, KVM_GET_SREGS, KVM_SET_SREGS),
-	STATE_PART(regs, KVM_GET_REGS, KVM_SET_REGS),
-	STATE_PART(xcrs, KVM_GET_XCRS, KVM_SET_XCRS),
-	STATE_PART(xsave, KVM_GET_XSAVE, KVM_SET_XSAVE),
-	STATE_PART(debugregs, KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS),
-	STATE_PART(lapic, KVM_GET_LAPIC, KVM_SET_LAPIC),
-	STATE_PART(mp_state, KVM_GET_MP_STATE, KVM_SET_MP_STATE),
+	STATE_PART(events, VCPU_EVENTS),
+	STATE_PART(sregs, SREGS),
+	STATE_PART(regs, REGS),
+	STATE_PART(xcrs, XCRS, .only_with = KVM_CAP_XCRS), /* a CPU with XSAVE */
+	STATE_PART(xsave, XSAVE),
+	STATE_PART(debugregs, DEBUGREGS),
+	STATE_PART(lapic, LAPIC),
+	STATE_PART(mp_state, MP_STATE),
 };
 
-static int get_state(struct kvm_vcpu *vcpu)
+static bool has_part(const struct kvm_vcpu *vcpu, const struct state_part *part)
 {
-	int ret;
-
-	for (size_t i = 0; i < ARRAY_SIZE(state_parts); i++) {
-		const struct state_part *part = &state_parts[i];
-
-		ret = kvm_set_up(vcpu->ctx, vcpu->fd, part->get,
-				 (uint8_t *)vcpu->pristine + part->offset, part->get_name);
-		if (ret < 0)
-			return ret;
-	}
-	return 0;
+	return !part->only_with ||
+	       kvm_ioctl(vcpu->vm->kvm_fd, KVM_CHECK_EXTENSION, (void *)part->only_with) > 0;
 }
 
-static int set_state(struct kvm_vcpu *vcpu)
+static int transfer_state(struct kvm_vcpu *vcpu, bool set)
 {
+	uint8_t *pristine = (uint8_t *)vcpu->pristine;
 	int ret;
 
 	for (size_t i = 0; i < ARRAY_SIZE(state_parts); i++) {
 		const struct state_part *part = &state_parts[i];
 
-		ret = kvm_set_up(vcpu->ctx, vcpu->fd, part->set,
-				 (uint8_t *)vcpu->pristine + part->offset, part->set_name);
+		if (!has_part(vcpu, part))
+			continue;
+		ret = kvm_set_up(vcpu->ctx, vcpu->fd, set ? part->set : part->get,
+				 pristine + part->offset, set ? part->set_name : part->get_name);
 		if (ret < 0)
 			return ret;
 	}
@@ -154,15 +150,15 @@ static int list_msrs(struct kvm_vcpu *vcpu, struct kvm_msrs *msrs)
 	return ret;
 }
 
-/* Read them all; what this host cannot read after all is taken out. */
-static void read_msrs(struct kvm_vcpu *vcpu, struct kvm_msrs *msrs)
+/* Read or write them all; what this host refuses after all is taken out of @msrs. */
+static void transfer_msrs(struct kvm_vcpu *vcpu, struct kvm_msrs *msrs, unsigned long request)
 {
 	uint32_t left;
 	int done;
 
 	while (msrs->nmsrs) {
-		/* Stops at the first that fails and says how many it read (KVM API 4.18). */
-		done = kvm_ioctl(vcpu->fd, KVM_GET_MSRS, msrs);
+		/* Stops at the first that fails and says how many went well (KVM API 4.18). */
+		done = kvm_ioctl(vcpu->fd, request, msrs);
 		if (done < 0)
 			done = 0;
 		if ((uint32_t)done >= msrs->nmsrs)
@@ -174,7 +170,7 @@ static void read_msrs(struct kvm_vcpu *vcpu, struct kvm_msrs *msrs)
 	}
 }
 
-static int write_msr(struct kvm_vcpu *vcpu, uint32_t index, uint64_t value)
+static void write_msr(struct kvm_vcpu *vcpu, const struct kvm_msr_entry *entry)
 {
 	union {
 		struct kvm_msrs msrs;
@@ -182,35 +178,30 @@ static int write_msr(struct kvm_vcpu *vcpu, uint32_t index, uint64_t value)
 	} one = { .room = { 0 } };
 
 	one.msrs.nmsrs = 1;
-	one.msrs.entries[0] = (struct kvm_msr_entry) { .index = index, .data = value };
-	return kvm_ioctl(vcpu->fd, KVM_SET_MSRS, &one) == 1 ? 0 : -EINVAL;
-}
-
-/* Together where that works; one by one where KVM refuses one (read-only on this host). */
-static void write_msrs(struct kvm_vcpu *vcpu, const struct kvm_msrs *msrs)
-{
-	if (kvm_ioctl(vcpu->fd, KVM_SET_MSRS, msrs) == (int)msrs->nmsrs)
-		return;
-	for (uint32_t i = 0; i < msrs->nmsrs; i++) {
-		if (write_msr(vcpu, msrs->entries[i].index, msrs->entries[i].data))
-			log_debug(vcpu->ctx->log, "kvm: CPU %u: cannot reset MSR 0x%x", vcpu->id,
-				  msrs->entries[i].index);
-	}
+	one.msrs.entries[0] = *entry;
+	transfer_msrs(vcpu, &one.msrs, KVM_SET_MSRS);
 }
 
 /* What firmware leaves in MSRs. */
-static void adjust_msrs(struct kvm_msrs *msrs)
+static void adjust_msrs(struct kvm_vcpu *vcpu, struct kvm_msrs *msrs)
 {
 	for (uint32_t i = 0; i < msrs->nmsrs; i++) {
 		struct kvm_msr_entry *msr = &msrs->entries[i];
 
-		if (msr->index == MSR_MISC_ENABLE)
+		switch (msr->index) {
+		case MSR_MISC_ENABLE:
 			msr->data |= MISC_ENABLE_FAST_STRINGS;
-		if (msr->index == MSR_MTRR_DEF_TYPE)
+			write_msr(vcpu, msr);
+			break;
+		case MSR_MTRR_DEF_TYPE:
 			msr->data = MTRR_DEF_TYPE_ENABLE | MTRR_TYPE_WRITE_BACK;
-		/* To KVM, 0 means: in step with the other vCPUs. */
-		if (msr->index == MSR_TSC)
+			write_msr(vcpu, msr);
+			break;
+		case MSR_TSC:
+			/* At a reset; to KVM, 0 means: in step with the other vCPUs. */
 			msr->data = 0;
+			break;
+		}
 	}
 }
 
@@ -227,9 +218,8 @@ static int create_msrs(struct kvm_vcpu *vcpu)
 	ret = list_msrs(vcpu, msrs);
 	if (ret)
 		return ret;
-	read_msrs(vcpu, msrs);
-	adjust_msrs(msrs);
-	write_msrs(vcpu, msrs);
+	transfer_msrs(vcpu, msrs, KVM_GET_MSRS);
+	adjust_msrs(vcpu, msrs);
 	return 0;
 }
 
@@ -268,7 +258,7 @@ int kvm_arch_vcpu_create(struct kvm_vcpu *vcpu)
 	ret = wire_lapic(vcpu);
 	if (ret)
 		return ret;
-	return get_state(vcpu);
+	return transfer_state(vcpu, false);
 }
 
 void kvm_arch_vcpu_destroy(struct kvm_vcpu *vcpu)
@@ -287,10 +277,10 @@ int kvm_arch_reset(struct vmctx *ctx)
 
 	/* kvmclock, steal time, PV EOI: KVM stops writing into guest memory here. */
 	for (unsigned int i = 0; i < vm->vcpu_count; i++)
-		write_msrs(&vm->vcpus[i], vm->vcpus[i].pristine->msrs);
+		transfer_msrs(&vm->vcpus[i], vm->vcpus[i].pristine->msrs, KVM_SET_MSRS);
 	ret = kvm_chips_reset(ctx);
 	for (unsigned int i = 0; !ret && i < vm->vcpu_count; i++)
-		ret = set_state(&vm->vcpus[i]);
+		ret = transfer_state(&vm->vcpus[i], true);
 	return ret;
 }
 

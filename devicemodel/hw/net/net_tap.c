@@ -197,6 +197,7 @@ static int tap_open_name(struct net_backend *net, const char *name)
 	return error;
 }
 
+/* Whether IFF_NO_PI is set cannot be asked: TUNGETIFF has IFF_NOFILTER in that bit. */
 static int tap_open_fd(struct net_backend *net, int fd)
 {
 	struct ifreq request = { 0 };
@@ -214,9 +215,6 @@ static int tap_open_fd(struct net_backend *net, int fd)
 	}
 	if (!(request.ifr_flags & IFF_TAP))
 		trouble = "is a tun, which carries no Ethernet (attach it with IFF_TAP)";
-	else if (!(request.ifr_flags & IFF_NO_PI))
-		trouble =
-			"has packet information in front of its frames (attach it with IFF_NO_PI)";
 	else if (!(request.ifr_flags & IFF_VNET_HDR))
 		trouble =
 			"has no virtio header in front of its frames (attach it with IFF_VNET_HDR)";
