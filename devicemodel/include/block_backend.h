@@ -18,7 +18,7 @@ enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE
 /**
  * struct block_request - one request; memory is the caller's, who fills all above the line and
  * leaves it alone until @done.
- * @iov, @iov_count: data of READ and WRITE; need no alignment, whatever the image needs; not changed
+ * @iov, @iov_count: data of READ and WRITE, not changed; need no alignment, whatever the image needs
  * @offset, @length: bytes; for READ and WRITE @length is the sum of @iov
  * @unmap: WRITE_ZEROES may deallocate
  * @sync: WRITE and WRITE_ZEROES: what was written is on stable storage when @done is called

@@ -44,11 +44,14 @@ struct hv_cpu_state; /* arch/<arch>: how the boot CPU starts */
  * @set_boot_cpu: the state in which CPU 0 starts; the others wait for INIT/SIPI
  * @start: let the vCPU threads run (also after @pause)
  * @pause: no vCPU runs guest code or is in a device when this returns; not from a vCPU thread
- * @reset: CPUs and interrupt controllers as after @create; only while paused
- * @irq_line: level of GSI @gsi; any thread
- * @msi: deliver @msi now; any thread
+ * @reset: CPUs and interrupt controllers as after @create, all lines low; only while paused, else
+ *         -EBUSY. Comes before guest memory is cleared and written anew: until it returns, the
+ *         hypervisor may still write what the old kernel asked for (clock, steal time)
+ * @irq_line: level of GSI @gsi; any thread. -EINVAL: there is no such line
+ * @msi: deliver @msi now; any thread. -EINVAL: no interrupt controller is at @msi's address
  * @ioeventfd: add or remove; -EEXIST and -ENOSPC mean: handle the kick by trapping. Any thread
- * @irqfd_add: deliver @msi whenever the eventfd @fd is signalled; returns a handle >= 0
+ * @irqfd_add: deliver @msi whenever the eventfd @fd is signalled; returns a handle >= 0; -ENOSPC:
+ *             use @msi. A message that @msi would refuse is taken, and nothing delivered. Any thread
  * @irqfd_update: change the message of a handle
  * @irqfd_remove: no more interrupts from @fd through @handle when this returns
  */

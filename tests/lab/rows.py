@@ -6,6 +6,7 @@
 copies what this file has loaded into the outer machine.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -141,12 +142,10 @@ class Port:
         self.sent, self.received = os.urandom(MIB), b""
 
         def transfer():
-            self.socket.sendall(self.sent)
-            while len(self.received) < MIB:
-                piece = self.socket.recv(MIB - len(self.received))
-                if not piece:
-                    break
-                self.received += piece
+            with contextlib.suppress(TimeoutError):
+                self.socket.sendall(self.sent)
+                while piece := self.socket.recv(MIB - len(self.received)):
+                    self.received += piece
 
         self.transfer = threading.Thread(target=transfer, daemon=True)
         self.transfer.start()
@@ -491,6 +490,8 @@ def verify_link(row, guest, times):
 def verify_ports(row, guest, times):
     row.same("ports that echoed", guest.values("echoed"), ["console", "echo"] * times)
     row.same("1 MiB to the guest", guest.values("bulk-in"), guest.values("bulk-sent"))
+    for port in (port for port in guest.ports.values() if port.transfer):
+        row.same("bytes from the guest", len(port.received), MIB)
     row.same("1 MiB from the guest", guest.values("bulk-received"), guest.values("bulk-out"))
     row.same("bulk transfers", len(guest.values("bulk-out")), times)
     row.facts["console"] = "2 nonces echoed, 1 MiB each way with equal checksums"
@@ -852,7 +853,8 @@ class Lab:
             while trace.tb_next:
                 trace = trace.tb_next
             row.failures.append(f"{type(error).__name__}: {error} (rows.py, line {trace.tb_lineno})")
-        row.clean_up()
+        finally:
+            row.clean_up()
         for guest in row.guests:
             facts = [f"{fact} {text}" for fact, text in guest.said]
             text = "\n".join([*guest.log, "--- standard error:", guest.stderr(), "--- facts:", *facts])
@@ -867,6 +869,7 @@ class Lab:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     here = os.path.dirname(os.path.abspath(__file__))
     Lab(os.environ.get("LAB_IMAGES", here), os.environ.get("LAB_TENON", os.path.join(here, "tenon")),
         int(os.environ.get("LAB_WORKER", "0"))).serve()

@@ -34,7 +34,8 @@ class Worker:
         self.buffer = b""
         environment = dict(os.environ, LAB_WORKER=str(number), LAB_IMAGES=str(folder),
                            LAB_TENON=str(tenon))
-        command = [sys.executable, "-I", "-S", str(LAB / "rows.py"), "serve"]
+        # Neither survives this process: rows.py ends its guests on SIGTERM.
+        command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-I", "-S", str(LAB / "rows.py"), "serve"]
         if emulated:
             command = self.outer_machine(number, folder)
         self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE,
@@ -44,7 +45,7 @@ class Worker:
     @staticmethod
     def outer_machine(number, folder):
         # The CPU model and the single processor are what the stock kernel survives under QEMU 7.2.
-        return ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "qemu64,+svm,+npt",
+        return ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg", "-cpu", "qemu64,+svm,+npt",
                 "-machine", "pc,memory-backend=ram", "-object",
                 "memory-backend-ram,id=ram,size=2G,reserve=off", "-smp", "1", "-nodefaults",
                 "-display", "none", "-no-reboot", "-kernel", str(folder / "vmlinuz"),

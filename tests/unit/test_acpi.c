@@ -153,6 +153,7 @@ static void test_fadt(void **state)
 	assert_int_equal(bytes_get(fadt + 112, 4) & 0x10, 0); /* a fixed power button */
 	assert_int_equal(bytes_get(fadt + 112, 4) & 0x400, 0x400); /* a reset register */
 	assert_int_equal(bytes_get(fadt + 120, 8), PM_RESET_PORT);
+	assert_int_equal(fadt[108], RTC_CENTURY_REGISTER);
 	assert_int_equal(fadt[128], PM_RESET_VALUE);
 	vm_free(f);
 }

@@ -474,6 +474,11 @@ static void bad_descriptors(void **state)
 	assert_true(fcntl(fd, F_GETFD) >= 0);
 }
 
+static void no_taps(void **state)
+{
+	skip(); /* lab_enter() said why */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -495,7 +500,9 @@ int main(void)
 		TEST(bad_descriptors),
 	};
 
+	const struct CMUnitTest none[] = { cmocka_unit_test(no_taps) };
+
 	if (!lab_enter())
-		return 0;
+		return cmocka_run_group_tests(none, NULL, NULL);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,8 @@
 #define TABLE_ALIGN 16
 #define FACS_ALIGN 64
 
+static_assert(PM_TIMER_BITS == 24, "the FADT says so");
+
 #define ISA_TIMER_IRQ 0
 #define ISA_TIMER_GSI 2
 
@@ -95,8 +97,9 @@ static struct acpi_address io_register(uint16_t port, unsigned int size, unsigne
 }
 
 /*
- * No SMI command: the machine is always in ACPI mode (4.8.2.5). PWR_BUTTON clear: the power button is
- * a fixed feature. Latencies above 100 and 1000 us: no C2, no C3 (table 5.9).
+ * No SMI command: the machine is always in ACPI mode (4.8.2.5). PWR_BUTTON clear: the power button
+ * is a fixed feature. TMR_VAL_EXT clear: the timer has 24 bits. Latencies above 100 and 1000 us: no
+ * C2, no C3 (table 5.9).
  */
 static void build_fadt(struct builder *builder)
 {
@@ -112,6 +115,7 @@ static void build_fadt(struct builder *builder)
 		.pm_tmr_len = 4,
 		.p_lvl2_lat = 0xfff,
 		.p_lvl3_lat = 0xfff,
+		.century = RTC_CENTURY_REGISTER,
 		.iapc_boot_arch = FADT_LEGACY_DEVICES | FADT_VGA_NOT_PRESENT | FADT_NO_ASPM,
 		.flags = FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC |
 			 FADT_RESET_REG_SUP,

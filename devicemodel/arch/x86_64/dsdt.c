@@ -18,12 +18,6 @@
 #define RTC_PORT 0x70
 #define RTC_PORTS 2
 #define RTC_IRQ 8
-#define UART_PORTS 8
-
-static const struct {
-	uint16_t port;
-	uint8_t irq;
-} isa_uarts[PLATFORM_UARTS] = { { 0x3f8, 4 }, { 0x2f8, 3 }, { 0x3e8, 4 }, { 0x2e8, 3 } };
 
 static void put_hid(struct aml *aml, const char *id, uint64_t uid)
 {
@@ -103,8 +97,9 @@ static void put_return_arg3(struct aml *aml)
 }
 
 /*
- * _OSC (ACPI 6.5, 6.2.11; PCI Firmware Specification 3.3, 4.5.1): the guest may run native PCIe hot
- * plug, PME, AER and the PCIe capability itself, as there is no firmware that would. SHPC is not there.
+ * _OSC (ACPI 6.5, 6.2.11; PCI Firmware Specification 3.3, 4.5.1): the guest may run native PCIe
+ * hot plug, PME, AER and the PCIe capability itself, as there is no firmware that would. There is
+ * no SHPC.
  */
 static void put_pci_osc(struct aml *aml)
 {
@@ -198,15 +193,16 @@ static void put_isa_device(struct aml *aml, const char *name, const char *id, un
 
 static void put_uarts(struct aml *aml, const struct platform *platform)
 {
+	const struct platform_uart_place *place = platform_uart_places;
 	char name[] = "COM1";
 
-	for (unsigned int i = 0; i < PLATFORM_UARTS; i++) {
+	for (unsigned int i = 0; i < PLATFORM_UARTS; i++, place++) {
 		if (!platform->uart[i])
 			continue;
 		name[3] = (char)('1' + i);
 		/* com1 and com3, com2 and com4 share an interrupt */
-		put_isa_device(aml, name, "PNP0501", i + 1, isa_uarts[i].port, UART_PORTS,
-			       isa_uarts[i].irq, true);
+		put_isa_device(aml, name, "PNP0501", i + 1, place->port, place->ports, place->gsi,
+			       true);
 	}
 }
 

@@ -59,6 +59,7 @@ struct kvm_pristine {
 	struct kvm_mp_state mp_state;
 	struct kvm_lapic_state lapic;
 	struct kvm_msrs *msrs;
+	struct kvm_msrs *changed_msrs; /* room for as many, used by the reset */
 };
 
 /*
@@ -208,19 +209,44 @@ static void adjust_msrs(struct kvm_vcpu *vcpu, struct kvm_msrs *msrs)
 static int create_msrs(struct kvm_vcpu *vcpu)
 {
 	struct kvm_msrs *msrs = calloc(1, sizeof(*msrs) + MSRS_MAX * sizeof(msrs->entries[0]));
+	struct kvm_msrs *changed =
+		calloc(1, sizeof(*changed) + MSRS_MAX * sizeof(changed->entries[0]));
 	int ret;
 
-	if (!msrs) {
+	vcpu->pristine->msrs = msrs;
+	vcpu->pristine->changed_msrs = changed;
+	if (!msrs || !changed) {
 		log_error(vcpu->ctx->log, "kvm: out of memory");
 		return -ENOMEM;
 	}
-	vcpu->pristine->msrs = msrs;
 	ret = list_msrs(vcpu, msrs);
 	if (ret)
 		return ret;
 	transfer_msrs(vcpu, msrs, KVM_GET_MSRS);
 	adjust_msrs(vcpu, msrs);
 	return 0;
+}
+
+/*
+ * Only those that changed are written: some that KVM lists it does not really have, and it
+ * complains in the host's kernel log about a write even of the value they have.
+ */
+static void reset_msrs(struct kvm_vcpu *vcpu)
+{
+	const struct kvm_msrs *pristine = vcpu->pristine->msrs;
+	struct kvm_msrs *changed = vcpu->pristine->changed_msrs;
+	uint32_t count = 0;
+	bool all;
+
+	memcpy(changed, pristine,
+	       sizeof(*pristine) + pristine->nmsrs * sizeof(pristine->entries[0]));
+	all = kvm_ioctl(vcpu->fd, KVM_GET_MSRS, changed) != (int)pristine->nmsrs;
+	for (uint32_t i = 0; i < pristine->nmsrs; i++) {
+		if (all || changed->entries[i].data != pristine->entries[i].data)
+			changed->entries[count++] = pristine->entries[i];
+	}
+	changed->nmsrs = count;
+	transfer_msrs(vcpu, changed, KVM_SET_MSRS);
 }
 
 /* ---- Creation and reset */
@@ -265,6 +291,7 @@ void kvm_arch_vcpu_destroy(struct kvm_vcpu *vcpu)
 {
 	if (!vcpu->pristine)
 		return;
+	free(vcpu->pristine->changed_msrs);
 	free(vcpu->pristine->msrs);
 	free(vcpu->pristine);
 	vcpu->pristine = NULL;
@@ -277,7 +304,7 @@ int kvm_arch_reset(struct vmctx *ctx)
 
 	/* kvmclock, steal time, PV EOI: KVM stops writing into guest memory here. */
 	for (unsigned int i = 0; i < vm->vcpu_count; i++)
-		transfer_msrs(&vm->vcpus[i], vm->vcpus[i].pristine->msrs, KVM_SET_MSRS);
+		reset_msrs(&vm->vcpus[i]);
 	ret = kvm_chips_reset(ctx);
 	for (unsigned int i = 0; !ret && i < vm->vcpu_count; i++)
 		ret = transfer_state(&vm->vcpus[i], true);

@@ -261,9 +261,14 @@ static const struct blk_request_type {
 	uint8_t (*start)(struct virtio_blk *blk, struct blk_request *request,
 			 const struct vq_chain *chain, uint64_t sector);
 } blk_request_types[] = {
-	{ VIRTIO_BLK_T_IN, blk_read },	       { VIRTIO_BLK_T_OUT, blk_write },
-	{ VIRTIO_BLK_T_FLUSH, blk_flush },     { VIRTIO_BLK_T_GET_ID, blk_get_id },
-	{ VIRTIO_BLK_T_DISCARD, blk_discard }, { VIRTIO_BLK_T_WRITE_ZEROES, blk_write_zeroes },
+	/* clang-format off */
+	{ VIRTIO_BLK_T_IN, blk_read },
+	{ VIRTIO_BLK_T_OUT, blk_write },
+	{ VIRTIO_BLK_T_FLUSH, blk_flush },
+	{ VIRTIO_BLK_T_GET_ID, blk_get_id },
+	{ VIRTIO_BLK_T_DISCARD, blk_discard },
+	{ VIRTIO_BLK_T_WRITE_ZEROES, blk_write_zeroes },
+	/* clang-format on */
 };
 
 /* ---- The queue ---- */
@@ -320,8 +325,7 @@ static bool blk_next_chain(struct virtio_blk *blk, struct blk_queue *queue, unsi
 		return true;
 	virtio_device_error(
 		&blk->vc, queue->vq,
-		"request of %llu readable and %llu writable bytes has no room for header "
-		"and status (5.2.6)",
+		"%llu readable and %llu writable bytes hold no header and status (5.2.6)",
 		(unsigned long long)chain->out_len, (unsigned long long)chain->in_len);
 	return false;
 }
@@ -550,9 +554,11 @@ static int blk_init(void *dev)
 static const struct option_desc blk_options[] = {
 	{ "path", OPTION_STRING, OPTION_POSITIONAL | OPTION_REQUIRED, BLK(path),
 	  .help = "raw image file or block device" },
-	{ "ro", OPTION_BOOL, BLK(read_only), .help = "attach it read-only; several VMs may then share it" },
+	{ "ro", OPTION_BOOL, BLK(read_only),
+	  .help = "attach it read-only; several VMs may then share it" },
 	{ "direct", OPTION_BOOL, BLK(direct), .help = "bypass the host's page cache (O_DIRECT)" },
-	{ "serial", OPTION_STRING, BLK(serial), .help = "serial number that the guest sees, up to 20 bytes" },
+	{ "serial", OPTION_STRING, BLK(serial),
+	  .help = "serial number that the guest sees, up to 20 bytes" },
 	{ "queues", OPTION_UINT, BLK(queue_count), .def = "1", .min = 1, .max = BLK_QUEUES_MAX,
 	  .help = "request queues" },
 	{ "threads", OPTION_UINT, BLK(threads), .def = "4", .min = 1, .max = BLOCK_THREADS_MAX,

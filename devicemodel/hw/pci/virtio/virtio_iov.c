@@ -40,11 +40,14 @@ int iov_slice(const struct iovec *iov, int count, uint64_t offset, uint64_t len,
 	return used;
 }
 
-size_t iov_to_buf(const struct iovec *iov, int count, uint64_t offset, void *buf, size_t len)
+/* Copy between byte @offset of the iovecs and @buf, one way or the other. */
+static size_t iov_copy(const struct iovec *iov, int count, uint64_t offset, char *buf, size_t len,
+		       bool to_buf)
 {
 	size_t done = 0;
 
 	for (int i = 0; i < count && done < len; i++) {
+		char *base = iov[i].iov_base;
 		size_t part;
 
 		if (offset >= iov[i].iov_len) {
@@ -52,29 +55,23 @@ size_t iov_to_buf(const struct iovec *iov, int count, uint64_t offset, void *buf
 			continue;
 		}
 		part = MIN(len - done, iov[i].iov_len - offset);
-		memcpy((char *)buf + done, (char *)iov[i].iov_base + offset, part);
+		if (to_buf)
+			memcpy(buf + done, base + offset, part);
+		else
+			memcpy(base + offset, buf + done, part);
 		done += part;
 		offset = 0;
 	}
 	return done;
 }
 
+size_t iov_to_buf(const struct iovec *iov, int count, uint64_t offset, void *buf, size_t len)
+{
+	return iov_copy(iov, count, offset, buf, len, true);
+}
+
 size_t iov_from_buf(const struct iovec *iov, int count, uint64_t offset, const void *buf,
 		    size_t len)
 {
-	size_t done = 0;
-
-	for (int i = 0; i < count && done < len; i++) {
-		size_t part;
-
-		if (offset >= iov[i].iov_len) {
-			offset -= iov[i].iov_len;
-			continue;
-		}
-		part = MIN(len - done, iov[i].iov_len - offset);
-		memcpy((char *)iov[i].iov_base + offset, (const char *)buf + done, part);
-		done += part;
-		offset = 0;
-	}
-	return done;
+	return iov_copy(iov, count, offset, (char *)(uintptr_t)buf, len, false);
 }

@@ -136,13 +136,16 @@ static const struct net_backend_ops net_backend_ops = {
 
 /* ---- Negotiation ---- */
 
-int net_set_guest_offloads(struct virtio_net *net, uint64_t guest_offloads)
+bool net_set_guest_offloads(struct virtio_net *net, uint64_t guest_offloads)
 {
 	int error = net_set_offload(net->backend, net_tun_flags(guest_offloads));
 
-	if (!error)
+	if (error)
+		log_guest(net->vc.log, "%s: the tap cannot change its offloads: %s", net->vc.name,
+			  strerror(-error));
+	else
 		net->guest_offloads = guest_offloads;
-	return error;
+	return !error;
 }
 
 static void net_apply_features(void *dev)
@@ -157,9 +160,7 @@ static void net_apply_features(void *dev)
 		has_num_buffers ? sizeof(struct virtio_net_hdr_v1) : sizeof(struct virtio_net_hdr);
 	net->filter.by_mac = virtio_has_feature(vc, VIRTIO_NET_F_CTRL_RX);
 	net->filter.by_vlan = virtio_has_feature(vc, VIRTIO_NET_F_CTRL_VLAN);
-	if (net_set_guest_offloads(net, net_guest_offloads(vc->negotiated_caps.bits[0])))
-		log_warning(vc->log, "%s: the tap refuses the offloads it had: going on without",
-			    vc->name);
+	net_set_guest_offloads(net, net_guest_offloads(vc->negotiated_caps.bits[0]));
 }
 
 /* Legacy drivers set their address here, byte by byte (virtio 1.4, 5.1.4.3). */
@@ -184,9 +185,7 @@ static void net_reset(void *dev)
 	net_ctrl_reset(net);
 	net->header_size = sizeof(struct virtio_net_hdr_v1);
 	net->guest_offloads = 0;
-	if (net_set_guest_offloads(net, 0))
-		log_warning(net->vc.log, "%s: cannot switch the tap's offloads off: %m",
-			    net->vc.name);
+	net_set_guest_offloads(net, 0);
 }
 
 static void net_quiesce(void *dev)

@@ -169,7 +169,7 @@ uint8_t net_ctrl_command(struct virtio_net *net, const struct iovec *iov, int co
 /* No command was given yet: the filter lets in broadcasts and what is for the device. */
 void net_ctrl_reset(struct virtio_net *net);
 
-/* Put the offloads @guest_offloads in force. 0 or -errno. */
-int net_set_guest_offloads(struct virtio_net *net, uint64_t guest_offloads) __must_check;
+/* Put the offloads @guest_offloads in force. False: the host refuses, they stay as they were. */
+bool net_set_guest_offloads(struct virtio_net *net, uint64_t guest_offloads);
 
 #endif

@@ -118,7 +118,7 @@ static bool ctrl_guest_offloads(struct virtio_net *net, uint8_t command, struct 
 	if (!data_take(data, &offloads, sizeof(offloads)) ||
 	    offloads & ~net_guest_offloads(net->vc.negotiated_caps.bits[0]))
 		return false;
-	return !net_set_guest_offloads(net, offloads);
+	return net_set_guest_offloads(net, offloads);
 }
 
 /* @feature: the driver must have it; @length: of the data */

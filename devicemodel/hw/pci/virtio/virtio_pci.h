@@ -51,6 +51,8 @@ struct virtio_reg {
 	void (*write)(struct virtio_pci *vp, uint64_t value);
 };
 
+/* virtio_pci_regs.c */
+
 /** virtio_regs_read() - @size bytes at @offset of a register file, any width and alignment. */
 uint64_t virtio_regs_read(struct virtio_pci *vp, const struct virtio_reg *regs, unsigned int count,
 			  uint64_t offset, unsigned int size);
@@ -58,6 +60,18 @@ uint64_t virtio_regs_read(struct virtio_pci *vp, const struct virtio_reg *regs, 
 /** virtio_regs_write() - the other way; a register written in part keeps its other bytes. */
 void virtio_regs_write(struct virtio_pci *vp, const struct virtio_reg *regs, unsigned int count,
 		       uint64_t offset, unsigned int size, uint64_t value);
+
+/* Registers that both interfaces have. */
+uint64_t virtio_reg_status(struct virtio_pci *vp);
+void virtio_reg_set_status(struct virtio_pci *vp, uint64_t value);
+uint64_t virtio_reg_queue_select(struct virtio_pci *vp);
+void virtio_reg_set_queue_select(struct virtio_pci *vp, uint64_t value);
+uint64_t virtio_reg_config_vector(struct virtio_pci *vp);
+uint64_t virtio_reg_config_vector_raw(struct virtio_pci *vp);
+void virtio_reg_set_config_vector(struct virtio_pci *vp, uint64_t value);
+uint64_t virtio_reg_queue_vector(struct virtio_pci *vp);
+uint64_t virtio_reg_queue_vector_raw(struct virtio_pci *vp);
+void virtio_reg_set_queue_vector(struct virtio_pci *vp, uint64_t value);
 
 /* virtio_pci.c */
 uint64_t virtio_pci_read(struct pci_vdev *dev, int baridx, uint64_t offset, unsigned int size);
@@ -67,9 +81,6 @@ int virtio_interrupt_init(struct virtio_pci *vp) __must_check;
 
 /** virtio_selected_queue() - the queue that queue_select names, NULL if there is none. */
 struct vqueue_info *virtio_selected_queue(struct virtio_pci *vp);
-
-/** virtio_vector_shown() - what a vector register reads as: unmapped if it is beyond the table (4.1.5.1.2.1). */
-uint16_t virtio_vector_shown(const struct virtio_pci *vp, uint16_t written);
 
 /** virtio_isr_read() - the ISR, which reading clears, with the line (4.1.4.5). */
 uint8_t virtio_isr_read(struct virtio_pci *vp);

@@ -57,16 +57,6 @@ static uint64_t queue_size_read(struct virtio_pci *vp)
 	return vq ? vq->size_max : 0;
 }
 
-static uint64_t queue_select_read(struct virtio_pci *vp)
-{
-	return vp->queue_select;
-}
-
-static void queue_select_write(struct virtio_pci *vp, uint64_t value)
-{
-	vp->queue_select = (uint16_t)value;
-}
-
 static uint64_t queue_notify_read(struct virtio_pci *vp)
 {
 	return 0;
@@ -77,54 +67,9 @@ static void queue_notify_write(struct virtio_pci *vp, uint64_t value)
 	virtio_queue_kick(vp->vc, (uint32_t)value);
 }
 
-static uint64_t status_read(struct virtio_pci *vp)
-{
-	return vp->vc->status;
-}
-
-static void status_write(struct virtio_pci *vp, uint64_t value)
-{
-	virtio_status_write(vp, (uint8_t)value);
-}
-
 static uint64_t isr_read(struct virtio_pci *vp)
 {
 	return virtio_isr_read(vp);
-}
-
-static uint64_t config_vector_read(struct virtio_pci *vp)
-{
-	return virtio_vector_shown(vp, vp->config_vector);
-}
-
-static uint64_t config_vector_raw(struct virtio_pci *vp)
-{
-	return vp->config_vector;
-}
-
-static void config_vector_write(struct virtio_pci *vp, uint64_t value)
-{
-	vp->config_vector = (uint16_t)value;
-}
-
-static uint64_t queue_vector_raw(struct virtio_pci *vp)
-{
-	struct vqueue_info *vq = virtio_selected_queue(vp);
-
-	return vq ? vq->msix_vector : VIRTIO_NO_VECTOR;
-}
-
-static uint64_t queue_vector_read(struct virtio_pci *vp)
-{
-	return virtio_vector_shown(vp, (uint16_t)queue_vector_raw(vp));
-}
-
-static void queue_vector_write(struct virtio_pci *vp, uint64_t value)
-{
-	struct vqueue_info *vq = virtio_selected_queue(vp);
-
-	if (vq)
-		vq->msix_vector = (uint16_t)value;
 }
 
 static const struct virtio_reg legacy_regs[] = {
@@ -132,13 +77,15 @@ static const struct virtio_reg legacy_regs[] = {
 	{ VIRTIO_PCI_GUEST_FEATURES, 4, guest_features_read, NULL, guest_features_write },
 	{ VIRTIO_PCI_QUEUE_PFN, 4, queue_pfn_read, NULL, queue_pfn_write },
 	{ VIRTIO_PCI_QUEUE_NUM, 2, queue_size_read, NULL, NULL },
-	{ VIRTIO_PCI_QUEUE_SEL, 2, queue_select_read, NULL, queue_select_write },
+	{ VIRTIO_PCI_QUEUE_SEL, 2, virtio_reg_queue_select, NULL, virtio_reg_set_queue_select },
 	{ VIRTIO_PCI_QUEUE_NOTIFY, 2, queue_notify_read, NULL, queue_notify_write },
-	{ VIRTIO_PCI_STATUS, 1, status_read, NULL, status_write },
+	{ VIRTIO_PCI_STATUS, 1, virtio_reg_status, NULL, virtio_reg_set_status },
 	{ VIRTIO_PCI_ISR, 1, isr_read, NULL, NULL },
 	/* only while MSI-X is enabled */
-	{ VIRTIO_MSI_CONFIG_VECTOR, 2, config_vector_read, config_vector_raw, config_vector_write },
-	{ VIRTIO_MSI_QUEUE_VECTOR, 2, queue_vector_read, queue_vector_raw, queue_vector_write },
+	{ VIRTIO_MSI_CONFIG_VECTOR, 2, virtio_reg_config_vector, virtio_reg_config_vector_raw,
+	  virtio_reg_set_config_vector },
+	{ VIRTIO_MSI_QUEUE_VECTOR, 2, virtio_reg_queue_vector, virtio_reg_queue_vector_raw,
+	  virtio_reg_set_queue_vector },
 };
 
 #define LEGACY_VECTOR_REGS 2

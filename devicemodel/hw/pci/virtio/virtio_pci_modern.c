@@ -54,49 +54,14 @@ static void driver_feature_write(struct virtio_pci *vp, uint64_t value)
 	virtio_set_driver_features(vp->vc, vp->driver_feature_select, (uint32_t)value);
 }
 
-static uint64_t config_vector_read(struct virtio_pci *vp)
-{
-	return virtio_vector_shown(vp, vp->config_vector);
-}
-
-static uint64_t config_vector_raw(struct virtio_pci *vp)
-{
-	return vp->config_vector;
-}
-
-static void config_vector_write(struct virtio_pci *vp, uint64_t value)
-{
-	vp->config_vector = (uint16_t)value;
-}
-
 static uint64_t num_queues_read(struct virtio_pci *vp)
 {
 	return vp->vc->nvq;
 }
 
-static uint64_t status_read(struct virtio_pci *vp)
-{
-	return vp->vc->status;
-}
-
-static void status_write(struct virtio_pci *vp, uint64_t value)
-{
-	virtio_status_write(vp, (uint8_t)value);
-}
-
 static uint64_t generation_read(struct virtio_pci *vp)
 {
 	return vp->vc->config_generation;
-}
-
-static uint64_t queue_select_read(struct virtio_pci *vp)
-{
-	return vp->queue_select;
-}
-
-static void queue_select_write(struct virtio_pci *vp, uint64_t value)
-{
-	vp->queue_select = (uint16_t)value;
 }
 
 static uint64_t queue_size_raw(struct virtio_pci *vp)
@@ -122,26 +87,6 @@ static void queue_size_write(struct virtio_pci *vp, uint64_t value)
 
 	if (vq && !vq->enabled)
 		vq->size_written = (uint16_t)value;
-}
-
-static uint64_t queue_vector_raw(struct virtio_pci *vp)
-{
-	struct vqueue_info *vq = virtio_selected_queue(vp);
-
-	return vq ? vq->msix_vector : VIRTIO_NO_VECTOR;
-}
-
-static uint64_t queue_vector_read(struct virtio_pci *vp)
-{
-	return virtio_vector_shown(vp, (uint16_t)queue_vector_raw(vp));
-}
-
-static void queue_vector_write(struct virtio_pci *vp, uint64_t value)
-{
-	struct vqueue_info *vq = virtio_selected_queue(vp);
-
-	if (vq)
-		vq->msix_vector = (uint16_t)value;
 }
 
 static uint64_t queue_enable_read(struct virtio_pci *vp)
@@ -204,13 +149,16 @@ static const struct virtio_reg common_regs[] = {
 	{ VIRTIO_PCI_COMMON_GFSELECT, 4, driver_feature_select_read, NULL,
 	  driver_feature_select_write },
 	{ VIRTIO_PCI_COMMON_GF, 4, driver_feature_read, NULL, driver_feature_write },
-	{ VIRTIO_PCI_COMMON_MSIX, 2, config_vector_read, config_vector_raw, config_vector_write },
+	{ VIRTIO_PCI_COMMON_MSIX, 2, virtio_reg_config_vector, virtio_reg_config_vector_raw,
+	  virtio_reg_set_config_vector },
 	{ VIRTIO_PCI_COMMON_NUMQ, 2, num_queues_read, NULL, NULL },
-	{ VIRTIO_PCI_COMMON_STATUS, 1, status_read, NULL, status_write },
+	{ VIRTIO_PCI_COMMON_STATUS, 1, virtio_reg_status, NULL, virtio_reg_set_status },
 	{ VIRTIO_PCI_COMMON_CFGGENERATION, 1, generation_read, NULL, NULL },
-	{ VIRTIO_PCI_COMMON_Q_SELECT, 2, queue_select_read, NULL, queue_select_write },
+	{ VIRTIO_PCI_COMMON_Q_SELECT, 2, virtio_reg_queue_select, NULL,
+	  virtio_reg_set_queue_select },
 	{ VIRTIO_PCI_COMMON_Q_SIZE, 2, queue_size_read, queue_size_raw, queue_size_write },
-	{ VIRTIO_PCI_COMMON_Q_MSIX, 2, queue_vector_read, queue_vector_raw, queue_vector_write },
+	{ VIRTIO_PCI_COMMON_Q_MSIX, 2, virtio_reg_queue_vector, virtio_reg_queue_vector_raw,
+	  virtio_reg_set_queue_vector },
 	{ VIRTIO_PCI_COMMON_Q_ENABLE, 2, queue_enable_read, NULL, queue_enable_write },
 	{ VIRTIO_PCI_COMMON_Q_NOFF, 2, queue_index_read, NULL, NULL },
 	{ VIRTIO_PCI_COMMON_Q_DESCLO, 8, queue_desc_read, NULL, queue_desc_write },
