@@ -163,7 +163,7 @@ static void removed_free(struct event_loop *loop)
 	pthread_mutex_lock(&loop->lock);
 	removed = loop->removed;
 	loop->removed = NULL;
-	loop->removed_count = 0;
+	__atomic_store_n(&loop->removed_count, 0, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&loop->lock);
 	sources_free(removed);
 }
@@ -329,7 +329,7 @@ void event_remove(struct event_source *source)
 		pthread_cond_wait(&loop->idle, &loop->lock);
 	source->next = loop->removed;
 	loop->removed = source;
-	crowded = ++loop->removed_count >= REMOVED_MAX;
+	crowded = __atomic_add_fetch(&loop->removed_count, 1, __ATOMIC_RELAXED) >= REMOVED_MAX;
 	pthread_mutex_unlock(&loop->lock);
 	if (crowded)
 		loop_wake(loop);

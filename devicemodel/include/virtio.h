@@ -34,6 +34,7 @@ struct virtio_common;
 struct vqueue_info;
 struct virtio_transport_ops;
 struct vq_ops;
+struct vq_slot;
 
 /** struct virtio_features - 128 feature bits (virtio 1.4, 2.2). */
 struct virtio_features {
@@ -130,12 +131,23 @@ struct vqueue_info {
 	/* ring */
 	const struct vq_ops *ops;
 	void *desc, *driver_area, *device_area; /* host addresses, checked whole when enabled */
+	bool event_idx, indirect, in_order, notify_on_empty;
+	bool kicks_armed;      /* the driver is asked to kick for the next buffer */
+	bool avail_wrap;       /* packed: the wrap counters (2.8.1) */
+	bool used_wrap;
 	uint16_t last_avail;   /* next available entry to look at */
-	uint16_t avail_shadow; /* available index as last read */
+	uint16_t avail_shadow; /* split: available index as last read */
 	uint16_t used_idx;     /* next used entry to write (not all published yet) */
 	uint16_t published;    /* used index that the driver can see */
-	bool event_idx, indirect, notify_on_empty;
-	bool kicks_armed; /* the driver is asked to kick for the next buffer */
+	uint16_t batch_flags;  /* packed: flags of the first entry not published, which show the batch */
+	uint32_t batch_descs;  /* packed: entries that the chains of this batch took */
+	uint16_t descs_in_use; /* packed: descriptors of the chains that the device has */
+	uint32_t popped;       /* chains taken and, in order, given back since the ring was enabled */
+	uint32_t released;
+	struct vq_slot *slots; /* size_max: by idx */
+	uint16_t *order;       /* size_max: idx of the last chains taken */
+	uint16_t *free_slots;  /* packed, size_max: stack of idx not in use */
+	uint16_t free_count;
 };
 
 /**
@@ -168,8 +180,19 @@ struct virtio_common {
 	bool running;       /* rings may be used: DRIVER_OK (or a legacy driver), not broken, not quiesced */
 	bool legacy_driver; /* driven through the legacy interface since the last reset */
 
+	bool suspended;          /* virtio 1.4, 2.1.2: the driver set SUSPEND */
+	bool config_event_held;  /* a configuration change to be told when the device resumes */
+
+	/**
+	 * @translate: with ACCESS_PLATFORM, the guest physical address of [@addr, @addr + @len) of the
+	 * bus, or UINT64_MAX; NULL: identity. Any thread that works on rings, no lock of its own.
+	 */
+	uint64_t (*translate)(struct virtio_common *vc, uint64_t addr, uint64_t len, bool write);
+
 	/* options that every virtio device has */
-	bool opt_legacy, opt_modern, opt_event_idx, opt_indirect;
+	bool opt_legacy, opt_modern, opt_event_idx, opt_indirect, opt_packed, opt_in_order;
+	bool opt_access_platform;
+	uint64_t opt_queue_size;
 
 	const struct virtio_transport_ops *transport;
 	void *transport_arg;
@@ -236,11 +259,28 @@ struct vq_chain {
 int vq_pop(struct vqueue_info *vq, struct vq_chain *chain, struct iovec *iov, int n_iov)
 	__must_check;
 
-/** vq_retchain() - put the chain taken last back; it will be the next one again. */
+/**
+ * vq_getchains() - take up to @max chains at once; @iov has room for @n_iov in all, @chains point
+ * into it. The number taken, 0 or -1; a chain that does not fit into what is left of @iov stays
+ * for the next call, unless it is the first.
+ */
+int vq_getchains(struct vqueue_info *vq, struct vq_chain *chains, int max, struct iovec *iov,
+		 int n_iov) __must_check;
+
+/** vq_retchain() - put the chain taken last back; it will be the next one again. Repeatable. */
 void vq_retchain(struct vqueue_info *vq);
 
 /** vq_relchain() - chain @idx is used, @len bytes of its writable part were written (virtio 1.4, 2.7.8). */
 void vq_relchain(struct vqueue_info *vq, uint16_t idx, uint32_t len);
+
+/** struct vq_used - a chain that was used and how many bytes were written to it. */
+struct vq_used {
+	uint16_t idx;
+	uint32_t len;
+};
+
+/** vq_relchains() - vq_relchain() for @count chains. */
+void vq_relchains(struct vqueue_info *vq, const struct vq_used *used, int count);
 
 /**
  * vq_endchains() - show the driver all that vq_relchain() collected, and notify it if it wants to

@@ -7,6 +7,17 @@
 
 #include "virtio.h"
 
+/* Feature bits that the headers of older hosts lack (virtio 1.4, 6). */
+#ifndef VIRTIO_F_NOTIFICATION_DATA
+#define VIRTIO_F_NOTIFICATION_DATA 38
+#endif
+#ifndef VIRTIO_F_RING_RESET
+#define VIRTIO_F_RING_RESET 40
+#endif
+#ifndef VIRTIO_F_SUSPEND
+#define VIRTIO_F_SUSPEND 43
+#endif
+
 /**
  * struct virtio_transport_ops - what a transport does for virtio_common. vc's lock is held.
  * @notify_queue: used buffer notification for @vq
@@ -19,26 +30,52 @@ struct virtio_transport_ops {
 	void (*status_changed)(struct virtio_common *vc);
 };
 
+/** struct vq_slot - a chain that the device has, by idx. */
+struct vq_slot {
+	uint32_t len; /* in order: bytes written, once @done */
+	uint16_t id; /* packed: the driver's buffer id */
+	uint16_t descs; /* packed: descriptors in the ring */
+	bool done; /* in order: given back, but one before it is not */
+};
+
 /** struct vq_ops - a ring format. vc's lock is held. */
 struct vq_ops {
 	const char *name;
 	int (*enable)(struct vqueue_info *vq); /* map and check the areas; -EFAULT, -EINVAL */
 	bool (*has_descs)(struct vqueue_info *vq);
-	int (*pop)(struct vqueue_info *vq, struct vq_chain *chain, struct iovec *iov, int n_iov);
-	void (*unpop)(struct vqueue_info *vq);
+	const char *(*pop)(struct vqueue_info *vq, struct vq_chain *chain,
+			   int n_iov); /* NULL, or the rule broken */
+	void (*unpop)(struct vqueue_info *vq, uint16_t idx);
 	void (*push)(struct vqueue_info *vq, uint16_t idx, uint32_t len);
 	bool (*publish)(struct vqueue_info *vq, bool used_all); /* true: notify the driver */
 };
 
 extern const struct vq_ops vq_split_ops;
+extern const struct vq_ops vq_packed_ops;
+
+/** VQ_TOO_LONG - what vq_ops.pop says of a chain that needs more iovecs than there were. */
+extern const char VQ_TOO_LONG[];
+
+/** vq_map() - host address of [@addr, @addr + @len) as the driver means it, or NULL. */
+void *vq_map(struct vqueue_info *vq, uint64_t addr, uint64_t len, bool write);
+
+/**
+ * vq_chain_add() - append a buffer of the driver to @chain, whose iov has room for @n_iov.
+ * Return: NULL, or the rule that it breaks.
+ */
+const char *vq_chain_add(struct vqueue_info *vq, struct vq_chain *chain, int n_iov, uint64_t addr,
+			 uint32_t len, bool write);
+
+/** virtio_check_offered() - does @vc offer each feature that another one of its needs (2.2.2)? Logs what is missing. */
+int virtio_check_offered(const struct virtio_common *vc) __must_check;
 
 /**
  * virtio_linkup() - make @vc (first member of a zeroed ops->priv_size) a device of kind @ops with
  * @opts. The transport has set name, vm_name, log, memory, loop, lock, transport before.
  * Return: 0 or -errno after one log line, then everything is undone but the memory of @vc itself.
  */
-int virtio_linkup(struct virtio_common *vc, const struct virtio_ops *ops, const char *opts)
-	__must_check;
+int virtio_linkup(struct virtio_common *vc, const struct virtio_ops *ops,
+		  const char *opts) __must_check;
 void virtio_unlink(struct virtio_common *vc);
 
 /** virtio_reset_dev() - status 0: the device as new. */

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../devicemodel/arch/x86_64/aml.h"
 #include "arch.h"
 #include "pci_core.h"
 #include "platform.h"
@@ -212,6 +213,42 @@ static void test_mcfg(void **state)
 	assert_int_equal(mcfg[54], 0);
 	assert_int_equal(mcfg[55], 255);
 	vm_free(f);
+}
+
+/* Package lengths at the borders of their forms: they count themselves (ACPI 6.5, 20.2.4). */
+static void test_package_length(void **state)
+{
+	static const struct {
+		size_t body;
+		uint8_t bytes[4];
+		size_t count;
+	} rows[] = {
+		{ 0, { 0x01 }, 1 },
+		{ 62, { 0x3f }, 1 },
+		{ 63, { 0x41, 0x04 }, 2 },
+		{ 0xffd, { 0x4f, 0xff }, 2 },
+		{ 0xffe, { 0x81, 0x00, 0x01 }, 3 },
+		{ 0xffffc, { 0x8f, 0xff, 0xff }, 3 },
+		{ 0xffffd, { 0xc1, 0x00, 0x00, 0x01 }, 4 },
+	};
+	size_t size = MIB(2);
+	uint8_t *data = calloc(1, size);
+
+	assert_non_null(data);
+	for (unsigned int i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct aml aml = { .data = data, .size = size };
+		size_t mark = aml_if(&aml);
+
+		for (size_t n = 0; n < rows[i].body; n++)
+			aml_byte(&aml, 0x5a);
+		aml_end(&aml, mark);
+		assert_false(aml.overflow);
+		assert_int_equal(aml.used, 1 + rows[i].count + rows[i].body);
+		assert_memory_equal(data + mark, rows[i].bytes, rows[i].count);
+		if (rows[i].body)
+			assert_int_equal(data[mark + rows[i].count], 0x5a);
+	}
+	free(data);
 }
 
 static void test_no_room(void **state)
@@ -478,6 +515,7 @@ int main(void)
 		cmocka_unit_test(test_fadt),
 		cmocka_unit_test(test_madt),
 		cmocka_unit_test(test_mcfg),
+		cmocka_unit_test(test_package_length),
 		cmocka_unit_test(test_no_room),
 		cmocka_unit_test_setup_teardown(test_iasl, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_dsdt, make_dir, remove_dir),

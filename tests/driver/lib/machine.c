@@ -70,9 +70,8 @@ bool machine_wait(struct machine *machine, bool (*done)(void *arg), void *arg, i
 	while (!done(arg)) {
 		if (vm_clock_ns(machine->ctx) > deadline)
 			return done(arg);
-		event_loop_poll(machine->io_thread ? machine->ctx->main_loop
-						   : machine->ctx->io_loop,
-				1);
+		event_loop_poll(
+			machine->io_thread ? machine->ctx->main_loop : machine->ctx->io_loop, 1);
 		event_loop_poll(machine->ctx->main_loop, 0);
 	}
 	return true;

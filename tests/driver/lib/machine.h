@@ -67,12 +67,12 @@ unsigned int machine_logged(struct machine *machine, const char *text);
 void machine_log_clear(struct machine *machine);
 
 /* One assertion with the whole log in its message. */
-#define assert_logged(machine, text)                                       \
-	do {                                                               \
-		if (!machine_logged(machine, text)) {                      \
-			machine_log_print(machine);                        \
-			fail_msg("no line in the log contains: %s", text); \
-		}                                                          \
+#define assert_logged(machine, text)                                                               \
+	do {                                                                                       \
+		if (!machine_logged(machine, text)) {                                              \
+			machine_log_print(machine);                                                \
+			fail_msg("no line in the log contains: %s", text);                         \
+		}                                                                                  \
 	} while (0)
 
 void machine_log_print(struct machine *machine);

@@ -10,161 +10,23 @@
 
 #include "virtio_transport.h"
 
-#ifndef VIRTIO_F_RING_RESET
-#define VIRTIO_F_RING_RESET 40
-#endif
-
-/* Filled by VIRTIO_DEVICE() at link time. */
-extern const struct virtio_ops *const __start_virtio_device_types[];
-extern const struct virtio_ops *const __stop_virtio_device_types[];
-
-#define COMMON(member) offsetof(struct virtio_common, member)
-
-const struct option_desc virtio_common_options[] = {
-	{ .name = "legacy",
-	  .type = OPTION_BOOL,
-	  .offset = COMMON(opt_legacy),
-	  .def = "on",
-	  .help = "offer the legacy interface where the device type has one" },
-	{ .name = "modern",
-	  .type = OPTION_BOOL,
-	  .offset = COMMON(opt_modern),
-	  .def = "on",
-	  .help = "offer the interface of virtio 1.0 and later" },
-	{ .name = "event_idx",
-	  .type = OPTION_BOOL,
-	  .offset = COMMON(opt_event_idx),
-	  .def = "on",
-	  .help = "offer VIRTIO_F_EVENT_IDX" },
-	{ .name = "indirect",
-	  .type = OPTION_BOOL,
-	  .offset = COMMON(opt_indirect),
-	  .def = "on",
-	  .help = "offer VIRTIO_F_INDIRECT_DESC" },
-	{ .name = NULL },
-};
-
-const struct virtio_ops *virtio_device_get(unsigned int index)
-{
-	size_t count = (size_t)(__stop_virtio_device_types - __start_virtio_device_types);
-
-	return index < count ? __start_virtio_device_types[index] : NULL;
-}
-
-/* ---- making one ---- */
-
-void virtio_offer(struct virtio_common *vc, unsigned int bit)
-{
-	vc->device_caps.bits[bit / 64] |= BIT64(bit % 64);
-}
-
-static void virtio_offer_common(struct virtio_common *vc)
-{
-	virtio_offer(vc, VIRTIO_F_ANY_LAYOUT);
-	virtio_offer(vc, VIRTIO_F_NOTIFY_ON_EMPTY);
-	if (vc->opt_event_idx)
-		virtio_offer(vc, VIRTIO_RING_F_EVENT_IDX);
-	if (vc->opt_indirect)
-		virtio_offer(vc, VIRTIO_RING_F_INDIRECT_DESC);
-	if (vc->opt_modern) {
-		virtio_offer(vc, VIRTIO_F_VERSION_1);
-		virtio_offer(vc, VIRTIO_F_RING_RESET);
-	}
-}
-
-int virtio_set_queues(struct virtio_common *vc, unsigned int count)
-{
-	struct vqueue_info *vqs;
-
-	if (!count || count > VIRTIO_QUEUES_MAX)
-		return -EINVAL;
-	vqs = calloc(count, sizeof(*vqs));
-	if (!vqs)
-		return -ENOMEM;
-	free(vc->vqs);
-	vc->vqs = vqs;
-	vc->nvq = (uint16_t)count;
-	for (unsigned int i = 0; i < count; i++) {
-		vqs[i].vc = vc;
-		vqs[i].index = (uint16_t)i;
-		vqs[i].size = vqs[i].size_max = vqs[i].size_written = vc->ops->queue_size;
-		vqs[i].msix_vector = VIRTIO_NO_VECTOR;
-		vqs[i].kick_fd = -1;
-		vqs[i].ops = &vq_split_ops;
-	}
-	return 0;
-}
-
-static unsigned int option_sets(struct virtio_common *vc, const struct virtio_ops *ops,
-				struct option_set sets[2])
-{
-	sets[0] = (struct option_set) { .table = ops->options, .object = vc };
-	sets[1] = (struct option_set) { .table = virtio_common_options, .object = vc };
-	return 2;
-}
-
-static void virtio_free(struct virtio_common *vc)
-{
-	struct option_set sets[2];
-
-	options_free(sets, option_sets(vc, vc->ops, sets));
-	free(vc->vqs);
-	free(vc->config);
-	vc->vqs = NULL;
-	vc->config = NULL;
-}
-
-static int virtio_init(struct virtio_common *vc)
-{
-	const struct virtio_ops *ops = vc->ops;
-	int error = virtio_set_queues(vc, ops->nvq);
-
-	if (error)
-		return error;
-	vc->config = calloc(1, ops->cfgsize ? ops->cfgsize : 1);
-	if (!vc->config)
-		return -ENOMEM;
-	vc->device_caps = ops->features;
-	virtio_offer_common(vc);
-	return ops->init ? ops->init(vc) : 0;
-}
-
-int virtio_linkup(struct virtio_common *vc, const struct virtio_ops *ops, const char *opts)
-{
-	struct option_set sets[2];
-	int error;
-
-	vc->ops = ops;
-	error = options_parse(vc->log, vc->name, opts, sets, option_sets(vc, ops, sets));
-	if (error)
-		return error;
-	if (!vc->opt_legacy && !vc->opt_modern) {
-		log_error(vc->log,
-			  "%s: legacy=off,modern=off leaves no interface (drop one of them)",
-			  vc->name);
-		error = -EINVAL;
-	}
-	if (!error)
-		error = virtio_init(vc);
-	if (error)
-		virtio_free(vc);
-	return error;
-}
-
-void virtio_unlink(struct virtio_common *vc)
-{
-	if (vc->ops->deinit)
-		vc->ops->deinit(vc);
-	virtio_free(vc);
-}
-
 /* ---- queues ---- */
 
 static void vq_apply_features(struct virtio_common *vc, struct vqueue_info *vq)
 {
 	vq->event_idx = virtio_has_feature(vc, VIRTIO_RING_F_EVENT_IDX);
 	vq->indirect = virtio_has_feature(vc, VIRTIO_RING_F_INDIRECT_DESC);
+	vq->in_order = virtio_has_feature(vc, VIRTIO_F_IN_ORDER);
 	vq->notify_on_empty = vc->legacy_driver && virtio_has_feature(vc, VIRTIO_F_NOTIFY_ON_EMPTY);
+}
+
+/* The device has no chain of @vq. */
+static void vq_clear_chains(struct vqueue_info *vq)
+{
+	vq->popped = vq->released = 0;
+	vq->batch_descs = 0;
+	vq->descs_in_use = 0;
+	memset(vq->slots, 0, vq->size_max * sizeof(*vq->slots));
 }
 
 static void vq_clear(struct vqueue_info *vq)
@@ -177,6 +39,7 @@ static void vq_clear(struct vqueue_info *vq)
 	vq->msix_vector = VIRTIO_NO_VECTOR;
 	vq->last_avail = vq->avail_shadow = 0;
 	vq->used_idx = vq->published = 0;
+	vq_clear_chains(vq);
 }
 
 static void vq_notify_device(struct virtio_common *vc, struct vqueue_info *vq)
@@ -192,7 +55,9 @@ void virtio_queue_enable(struct virtio_common *vc, struct vqueue_info *vq)
 	if (vq->enabled)
 		return;
 	vq->size = vq->size_written;
+	vq->ops = virtio_has_feature(vc, VIRTIO_F_RING_PACKED) ? &vq_packed_ops : &vq_split_ops;
 	vq_apply_features(vc, vq);
+	vq_clear_chains(vq);
 	error = vq->ops->enable(vq);
 	if (error) {
 		virtio_device_error(vc, vq,
@@ -229,7 +94,8 @@ static void virtio_update_running(struct virtio_common *vc)
 	bool started =
 		vc->status & VIRTIO_CONFIG_S_DRIVER_OK || (vc->legacy_driver && vc->features_final);
 
-	vc->running = started && !vc->quiesced && !(vc->status & VIRTIO_CONFIG_S_NEEDS_RESET);
+	vc->running = started && !vc->quiesced && !vc->suspended &&
+		      !(vc->status & VIRTIO_CONFIG_S_NEEDS_RESET);
 }
 
 void virtio_device_error(struct virtio_common *vc, struct vqueue_info *vq, const char *fmt, ...)
@@ -261,6 +127,7 @@ void virtio_reset_dev(struct virtio_common *vc)
 	vc->status = 0;
 	vc->legacy_driver = false;
 	vc->features_final = false;
+	vc->suspended = vc->config_event_held = false;
 	virtio_update_running(vc);
 	vc->transport->status_changed(vc);
 	if (vc->ops->reset)
@@ -326,10 +193,61 @@ static void features_finalize(struct virtio_common *vc)
 		vc->ops->apply_features(vc);
 }
 
+/* Buffers may have been made available with kicks that were not taken. */
+static void virtio_scan_queues(struct virtio_common *vc)
+{
+	for (unsigned int i = 0; i < vc->nvq; i++)
+		vq_notify_device(vc, &vc->vqs[i]);
+}
+
+/* virtio 1.4, 3.4.2: nothing in flight, then SUSPEND shows and DRIVER_OK does not. */
+static void virtio_suspend(struct virtio_common *vc)
+{
+	if (vc->ops->quiesce)
+		vc->ops->quiesce(vc);
+	vc->suspended = true;
+	vc->status |= VIRTIO_CONFIG_S_SUSPEND;
+	vc->status &= (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK;
+	virtio_update_running(vc);
+	vc->transport->status_changed(vc);
+}
+
+static void virtio_unsuspend(struct virtio_common *vc)
+{
+	vc->suspended = false;
+	vc->status &= (uint8_t)~VIRTIO_CONFIG_S_SUSPEND;
+	vc->status |= VIRTIO_CONFIG_S_DRIVER_OK;
+	virtio_update_running(vc);
+	vc->transport->status_changed(vc);
+	if (vc->config_event_held)
+		vc->transport->notify_config(vc);
+	vc->config_event_held = false;
+	if (vc->ops->resume)
+		vc->ops->resume(vc);
+	virtio_scan_queues(vc);
+}
+
+/* True if the write was about SUSPEND and is done with. */
+static bool status_suspend(struct virtio_common *vc, uint8_t status)
+{
+	if (!virtio_has_feature(vc, VIRTIO_F_SUSPEND) || vc->status & VIRTIO_CONFIG_S_NEEDS_RESET)
+		return false;
+	if (vc->suspended) {
+		if (status & VIRTIO_CONFIG_S_DRIVER_OK)
+			virtio_unsuspend(vc);
+		return true;
+	}
+	/* Ignored before the device is initialised (3.4.2-1). */
+	if (!(status & VIRTIO_CONFIG_S_SUSPEND) || !(vc->status & VIRTIO_CONFIG_S_DRIVER_OK))
+		return false;
+	virtio_suspend(vc);
+	return true;
+}
+
 /* The bits of @status that may be set now. */
 static uint8_t status_filter(struct virtio_common *vc, uint8_t status)
 {
-	status &= (uint8_t)~VIRTIO_CONFIG_S_NEEDS_RESET;
+	status &= (uint8_t) ~(VIRTIO_CONFIG_S_NEEDS_RESET | VIRTIO_CONFIG_S_SUSPEND);
 	if (vc->legacy_driver)
 		return status;
 	if (status & VIRTIO_CONFIG_S_FEATURES_OK && !vc->features_final &&
@@ -355,6 +273,8 @@ void virtio_set_status(struct virtio_common *vc, uint8_t status)
 	uint8_t old = vc->status;
 	bool starts;
 
+	if (status_suspend(vc, status))
+		return;
 	/* Bits are only ever added but by a reset (virtio 1.4, 2.1.1). */
 	vc->status |= status_filter(vc, status);
 	starts = vc->status & ~old & VIRTIO_CONFIG_S_DRIVER_OK;
@@ -364,9 +284,8 @@ void virtio_set_status(struct virtio_common *vc, uint8_t status)
 	vc->transport->status_changed(vc);
 	if (vc->ops->set_status)
 		vc->ops->set_status(vc, vc->status);
-	/* Buffers may have been made available before, with kicks that were not taken. */
-	for (unsigned int i = 0; starts && i < vc->nvq; i++)
-		vq_notify_device(vc, &vc->vqs[i]);
+	if (starts)
+		virtio_scan_queues(vc);
 }
 
 void virtio_queue_kick(struct virtio_common *vc, uint32_t index)
@@ -401,6 +320,8 @@ uint32_t virtio_config_read(struct virtio_common *vc, uint64_t offset, unsigned 
 void virtio_config_write(struct virtio_common *vc, uint64_t offset, unsigned int size,
 			 uint32_t value)
 {
+	if (vc->suspended) /* 3.4.2-2 */
+		return;
 	if (size <= sizeof(value) && range_contains(0, vc->ops->cfgsize, offset, size) &&
 	    vc->ops->cfgwrite)
 		vc->ops->cfgwrite(vc, (uint32_t)offset, size, value);
@@ -409,7 +330,9 @@ void virtio_config_write(struct virtio_common *vc, uint64_t offset, unsigned int
 void virtio_config_changed(struct virtio_common *vc)
 {
 	vc->config_generation++;
-	if (vc->status & VIRTIO_CONFIG_S_DRIVER_OK)
+	if (vc->suspended)
+		vc->config_event_held = true;
+	else if (vc->status & VIRTIO_CONFIG_S_DRIVER_OK)
 		vc->transport->notify_config(vc);
 }
 
@@ -419,7 +342,7 @@ void virtio_quiesce(struct virtio_common *vc)
 {
 	if (vc->quiesced)
 		return;
-	if (vc->ops->quiesce)
+	if (vc->ops->quiesce && !vc->suspended)
 		vc->ops->quiesce(vc);
 	vc->quiesced = true;
 	virtio_update_running(vc);
@@ -431,8 +354,7 @@ void virtio_resume(struct virtio_common *vc)
 		return;
 	vc->quiesced = false;
 	virtio_update_running(vc);
-	if (vc->ops->resume)
+	if (vc->ops->resume && !vc->suspended)
 		vc->ops->resume(vc);
-	for (unsigned int i = 0; i < vc->nvq; i++)
-		vq_notify_device(vc, &vc->vqs[i]);
+	virtio_scan_queues(vc);
 }

@@ -71,13 +71,15 @@ static uint64_t queue_size_raw(struct virtio_pci *vp)
 	return vq ? vq->size_written : 0;
 }
 
-/* Never anything but 0 or a power of two (virtio 1.4, 4.1.4.3.1). */
+/* Without packed rings, never anything but 0 or a power of two (virtio 1.4, 4.1.4.3.1). */
 static uint64_t queue_size_read(struct virtio_pci *vp)
 {
 	struct vqueue_info *vq = virtio_selected_queue(vp);
 
 	if (!vq)
 		return 0;
+	if (virtio_has_feature(vp->vc, VIRTIO_F_RING_PACKED))
+		return vq->size_written;
 	return is_power_of_2(vq->size_written) ? vq->size_written : vq->size;
 }
 

@@ -34,7 +34,6 @@ static uint16_t *avail_event(const struct vqueue_info *vq)
 
 static int split_enable(struct vqueue_info *vq)
 {
-	const struct guest_memory *memory = vq->vc->memory;
 	uint64_t size = vq->size;
 
 	if (!is_power_of_2(size) || size > vq->size_max)
@@ -42,9 +41,9 @@ static int split_enable(struct vqueue_info *vq)
 	if (vq->desc_addr % DESC_ALIGN || vq->driver_addr % AVAIL_ALIGN ||
 	    vq->device_addr % USED_ALIGN)
 		return -EINVAL;
-	vq->desc = guest_memory_host(memory, vq->desc_addr, sizeof(struct vring_desc) * size);
-	vq->driver_area = guest_memory_host(memory, vq->driver_addr, 6 + 2 * size);
-	vq->device_area = guest_memory_host(memory, vq->device_addr, 6 + 8 * size);
+	vq->desc = vq_map(vq, vq->desc_addr, sizeof(struct vring_desc) * size, false);
+	vq->driver_area = vq_map(vq, vq->driver_addr, 6 + 2 * size, false);
+	vq->device_area = vq_map(vq, vq->device_addr, 6 + 8 * size, true);
 	if (!vq->desc || !vq->driver_area || !vq->device_area)
 		return -EFAULT;
 	vq->last_avail = vq->avail_shadow = 0;
@@ -114,13 +113,12 @@ static struct vring_desc desc_read(const void *table, unsigned int index)
 /* A walk along one chain: the table it is in, and how many more descriptors that may have. */
 struct walk {
 	struct vqueue_info *vq;
+	struct vq_chain *chain;
+	int n_iov;
 	const void *table;
 	unsigned int table_len;
 	unsigned int budget;
 	bool in_indirect;
-	struct vq_chain *chain;
-	struct iovec *iov;
-	int n_iov;
 };
 
 /* virtio 1.4, 2.7.5.3 */
@@ -134,48 +132,18 @@ static const char *walk_indirect(struct walk *walk, const struct vring_desc *des
 		return "INDIRECT and NEXT in one descriptor (2.7.5.3.1)";
 	if (!desc->len || desc->len % sizeof(*desc))
 		return "length of an indirect table is no multiple of 16 (2.7.5.3)";
-	walk->table = guest_memory_host(walk->vq->vc->memory, desc->addr, desc->len);
+	walk->table = vq_map(walk->vq, desc->addr, desc->len, false);
 	if (!walk->table)
 		return "indirect table is not in RAM (2.7.5.3)";
 	walk->table_len = desc->len / sizeof(*desc);
-	/* A chain is no longer than the queue's size (2.7.5.3.1), however large the table. */
 	walk->budget = MIN(walk->table_len, VIRTIO_QUEUE_SIZE_MAX);
 	walk->in_indirect = true;
 	return NULL;
 }
 
-/* virtio 1.4, 2.7.5 */
-static const char *walk_buffer(struct walk *walk, const struct vring_desc *desc)
+/* Follow the chain from @index; NULL, or the rule that was broken. */
+static const char *walk_chain(struct walk *walk, unsigned int index)
 {
-	struct vq_chain *chain = walk->chain;
-	int used = chain->out_count + chain->in_count;
-	int count;
-
-	if (!(desc->flags & VRING_DESC_F_WRITE) && chain->in_count)
-		return "device-readable descriptor behind a device-writable one (2.7.4.2)";
-	count = guest_memory_iov(walk->vq->vc->memory, desc->addr, desc->len, walk->iov + used,
-				 walk->n_iov - used);
-	if (count == -EFAULT)
-		return "descriptor points outside of RAM (2.7.5)";
-	if (count < 0)
-		return "chain has more descriptors than the device takes";
-	if (desc->flags & VRING_DESC_F_WRITE) {
-		chain->in_count += count;
-		chain->in_len += desc->len;
-	} else {
-		chain->out_count += count;
-		chain->out_len += desc->len;
-	}
-	if (chain->in_len + chain->out_len > UINT32_MAX)
-		return "chain of more than 4 GiB (2.7.5.2)";
-	return NULL;
-}
-
-/* Follow the chain from @head; NULL, or the rule that was broken. */
-static const char *walk_chain(struct walk *walk, unsigned int head)
-{
-	unsigned int index = head;
-
 	for (;;) {
 		struct vring_desc desc = desc_read(walk->table, index);
 		const char *wrong;
@@ -187,7 +155,8 @@ static const char *walk_chain(struct walk *walk, unsigned int head)
 			index = 0;
 			continue;
 		}
-		wrong = walk_buffer(walk, &desc);
+		wrong = vq_chain_add(walk->vq, walk->chain, walk->n_iov, desc.addr, desc.len,
+				     desc.flags & VRING_DESC_F_WRITE);
 		if (wrong)
 			return wrong;
 		if (!(desc.flags & VRING_DESC_F_NEXT))
@@ -200,35 +169,29 @@ static const char *walk_chain(struct walk *walk, unsigned int head)
 	}
 }
 
-static int split_pop(struct vqueue_info *vq, struct vq_chain *chain, struct iovec *iov, int n_iov)
+static const char *split_pop(struct vqueue_info *vq, struct vq_chain *chain, int n_iov)
 {
 	struct walk walk = {
 		.vq = vq,
+		.chain = chain,
+		.n_iov = n_iov,
 		.table = vq->desc,
 		.table_len = vq->size,
 		.budget = vq->size,
-		.chain = chain,
-		.iov = iov,
-		.n_iov = n_iov,
 	};
 	const char *wrong;
 
-	if (!split_has_descs(vq))
-		return vq->broken ? -1 : 0;
-	*chain = (struct vq_chain) { .iov = iov };
 	chain->idx = __atomic_load_n(&avail_ring(vq)->ring[vq->last_avail & (vq->size - 1)],
 				     __ATOMIC_RELAXED);
-	wrong = chain->idx < vq->size ? walk_chain(&walk, chain->idx)
-				      : "available entry is no descriptor of the table (2.7.6)";
-	if (wrong) {
-		virtio_device_error(vq->vc, vq, "%s", wrong);
-		return -1;
-	}
-	vq->last_avail++;
-	return 1;
+	if (chain->idx >= vq->size)
+		return "available entry is no descriptor of the table (2.7.6)";
+	wrong = walk_chain(&walk, chain->idx);
+	if (!wrong)
+		vq->last_avail++;
+	return wrong;
 }
 
-static void split_unpop(struct vqueue_info *vq)
+static void split_unpop(struct vqueue_info *vq, uint16_t idx)
 {
 	vq->last_avail--;
 }

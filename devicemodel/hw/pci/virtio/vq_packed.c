@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Packed virtqueues (virtio 1.4, 2.8). The ring is written by both sides; each descriptor is read
+ * once into host memory, and only that copy is checked and used.
+ */
+#include <errno.h>
+
+#include "virtio_transport.h"
+
+#define DESC_ALIGN 16
+#define EVENT_ALIGN 4
+#define DESC_F_AVAIL BIT32(VRING_PACKED_DESC_F_AVAIL)
+#define DESC_F_USED BIT32(VRING_PACKED_DESC_F_USED)
+#define EVENT_WRAP BIT32(VRING_PACKED_EVENT_F_WRAP_CTR)
+
+static struct vring_packed_desc *packed_ring(const struct vqueue_info *vq)
+{
+	return vq->desc;
+}
+
+static int packed_enable(struct vqueue_info *vq)
+{
+	uint32_t size = vq->size;
+
+	if (!size || size > vq->size_max || size > VIRTIO_QUEUE_SIZE_MAX)
+		return -EINVAL;
+	if (vq->desc_addr % DESC_ALIGN || vq->driver_addr % EVENT_ALIGN ||
+	    vq->device_addr % EVENT_ALIGN)
+		return -EINVAL;
+	vq->desc = vq_map(vq, vq->desc_addr, sizeof(struct vring_packed_desc) * size, true);
+	vq->driver_area =
+		vq_map(vq, vq->driver_addr, sizeof(struct vring_packed_desc_event), false);
+	vq->device_area = vq_map(vq, vq->device_addr, sizeof(struct vring_packed_desc_event), true);
+	if (!vq->desc || !vq->driver_area || !vq->device_area)
+		return -EFAULT;
+	vq->last_avail = vq->used_idx = vq->published = 0;
+	vq->avail_wrap = vq->used_wrap = true;
+	vq->descs_in_use = 0;
+	vq->free_count = vq->size;
+	for (uint16_t i = 0; i < vq->size; i++)
+		vq->free_slots[i] = (uint16_t)(vq->size - 1 - i);
+	vq->kicks_armed = true;
+	return 0;
+}
+
+/* Both event suppression structures are one 32-bit word: offset and wrap counter, flags (2.8.14). */
+static void device_event_write(struct vqueue_info *vq, uint16_t off_wrap, uint16_t flags)
+{
+	__atomic_store_n((uint32_t *)vq->device_area, off_wrap | (uint32_t)flags << 16,
+			 __ATOMIC_RELAXED);
+}
+
+static bool desc_available(const struct vqueue_info *vq)
+{
+	uint16_t flags = __atomic_load_n(&packed_ring(vq)[vq->last_avail].flags, __ATOMIC_ACQUIRE);
+
+	return !!(flags & DESC_F_AVAIL) == vq->avail_wrap &&
+	       !!(flags & DESC_F_USED) != vq->avail_wrap;
+}
+
+static void kicks_arm(struct vqueue_info *vq)
+{
+	if (vq->event_idx)
+		device_event_write(vq,
+				   (uint16_t)(vq->last_avail | (vq->avail_wrap ? EVENT_WRAP : 0)),
+				   VRING_PACKED_EVENT_FLAG_DESC);
+	else
+		device_event_write(vq, 0, VRING_PACKED_EVENT_FLAG_ENABLE);
+	vq->kicks_armed = true;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static bool packed_has_descs(struct vqueue_info *vq)
+{
+	if (!desc_available(vq)) {
+		kicks_arm(vq);
+		if (!desc_available(vq))
+			return false;
+	}
+	if (vq->kicks_armed) {
+		device_event_write(vq, 0, VRING_PACKED_EVENT_FLAG_DISABLE);
+		vq->kicks_armed = false;
+	}
+	return true;
+}
+
+static struct vring_packed_desc desc_read(const void *table, unsigned int index)
+{
+	struct vring_packed_desc desc;
+
+	memcpy(&desc, (const char *)table + index * sizeof(desc), sizeof(desc));
+	__asm__ volatile("" : "+m"(desc) : : "memory");
+	return desc;
+}
+
+/* virtio 1.4, 2.8.7: all of the table, no NEXT in it */
+static const char *pop_indirect(struct vqueue_info *vq, struct vq_chain *chain, int n_iov,
+				const struct vring_packed_desc *list)
+{
+	unsigned int count = list->len / sizeof(*list);
+	const void *table;
+
+	if (!vq->indirect)
+		return "indirect descriptor without VIRTIO_F_INDIRECT_DESC (2.8.19)";
+	if (!list->len || list->len % sizeof(*list))
+		return "length of an indirect table is no multiple of 16 (2.8.7)";
+	table = vq_map(vq, list->addr, list->len, false);
+	if (!table)
+		return "indirect table is not in RAM (2.8.7)";
+	for (unsigned int i = 0; i < count; i++) {
+		struct vring_packed_desc desc = desc_read(table, i);
+		const char *wrong;
+
+		if (i >= VIRTIO_QUEUE_SIZE_MAX)
+			return VQ_TOO_LONG;
+		if (desc.flags & VRING_DESC_F_INDIRECT)
+			return "indirect descriptor in an indirect table (2.8.19)";
+		wrong = vq_chain_add(vq, chain, n_iov, desc.addr, desc.len,
+				     desc.flags & VRING_DESC_F_WRITE);
+		if (wrong)
+			return wrong;
+	}
+	return NULL;
+}
+
+/* The list at last_avail; @id and @descs tell which buffer it is and how many entries it takes. */
+static const char *pop_list(struct vqueue_info *vq, struct vq_chain *chain, int n_iov, uint16_t *id,
+			    uint16_t *descs)
+{
+	unsigned int position = vq->last_avail;
+
+	for (*descs = 1;; (*descs)++) {
+		struct vring_packed_desc desc = desc_read(vq->desc, position);
+		const char *wrong;
+
+		*id = desc.id; /* of the last one counts (2.8.6) */
+		if (desc.flags & VRING_DESC_F_INDIRECT) {
+			if (*descs > 1 || desc.flags & VRING_DESC_F_NEXT)
+				return "indirect descriptor in a list (2.8.19)";
+			return pop_indirect(vq, chain, n_iov, &desc);
+		}
+		wrong = vq_chain_add(vq, chain, n_iov, desc.addr, desc.len,
+				     desc.flags & VRING_DESC_F_WRITE);
+		if (wrong)
+			return wrong;
+		if (!(desc.flags & VRING_DESC_F_NEXT))
+			return NULL;
+		if (*descs >= vq->size - vq->descs_in_use)
+			return "descriptor list is longer than the ring (2.8.6)";
+		position = position + 1 == vq->size ? 0 : position + 1;
+	}
+}
+
+/* Move a position of the ring by @by entries; the wrap counter flips behind the last one (2.8.1). */
+static void advance(const struct vqueue_info *vq, uint16_t *position, bool *wrap, uint16_t by)
+{
+	uint32_t next = (uint32_t)*position + by;
+
+	if (next >= vq->size) {
+		next -= vq->size;
+		*wrap = !*wrap;
+	}
+	*position = (uint16_t)next;
+}
+
+static const char *packed_pop(struct vqueue_info *vq, struct vq_chain *chain, int n_iov)
+{
+	uint16_t id, descs;
+	const char *wrong;
+
+	if (vq->descs_in_use >= vq->size || !vq->free_count)
+		return "more descriptors made available than the ring has (2.8.1)";
+	wrong = pop_list(vq, chain, n_iov, &id, &descs);
+	if (wrong)
+		return wrong;
+	chain->idx = vq->free_slots[--vq->free_count];
+	vq->slots[chain->idx].id = id;
+	vq->slots[chain->idx].descs = descs;
+	vq->descs_in_use = (uint16_t)(vq->descs_in_use + descs);
+	advance(vq, &vq->last_avail, &vq->avail_wrap, descs);
+	return NULL;
+}
+
+/* The device has the chain @idx no more. */
+static uint16_t slot_free(struct vqueue_info *vq, uint16_t idx)
+{
+	uint16_t descs = vq->slots[idx].descs;
+
+	if (vq->free_count < vq->size)
+		vq->free_slots[vq->free_count++] = idx;
+	vq->descs_in_use = (uint16_t)(vq->descs_in_use - MIN(descs, vq->descs_in_use));
+	return descs;
+}
+
+static void packed_unpop(struct vqueue_info *vq, uint16_t idx)
+{
+	uint16_t descs = slot_free(vq, idx);
+
+	if (vq->last_avail < descs) {
+		vq->last_avail = (uint16_t)(vq->last_avail + vq->size);
+		vq->avail_wrap = !vq->avail_wrap;
+	}
+	vq->last_avail = (uint16_t)(vq->last_avail - descs);
+}
+
+/*
+ * virtio 1.4, 2.8.8. The driver sees nothing of a batch before the flags of its first entry are
+ * there, and those are written by packed_publish().
+ */
+static void packed_push(struct vqueue_info *vq, uint16_t idx, uint32_t len)
+{
+	struct vring_packed_desc *desc = &packed_ring(vq)[vq->used_idx];
+	uint16_t flags = (uint16_t)((vq->used_wrap ? DESC_F_AVAIL | DESC_F_USED : 0) |
+				    (len ? VRING_DESC_F_WRITE : 0));
+
+	desc->id = vq->slots[idx].id;
+	desc->len = len;
+	if (vq->batch_descs)
+		__atomic_store_n(&desc->flags, flags, __ATOMIC_RELEASE);
+	else
+		vq->batch_flags = flags;
+	vq->batch_descs += vq->slots[idx].descs;
+	advance(vq, &vq->used_idx, &vq->used_wrap, slot_free(vq, idx));
+}
+
+/* virtio 1.4, 2.8.10 */
+static bool driver_wants_event(const struct vqueue_info *vq, uint16_t new, uint16_t old)
+{
+	uint32_t event = __atomic_load_n((const uint32_t *)vq->driver_area, __ATOMIC_RELAXED);
+	uint16_t flags = (event >> 16) & 3;
+	uint16_t offset = event & (EVENT_WRAP - 1);
+
+	if (flags != VRING_PACKED_EVENT_FLAG_DESC || !vq->event_idx)
+		return flags != VRING_PACKED_EVENT_FLAG_DISABLE;
+	if (!!(event & EVENT_WRAP) != vq->used_wrap)
+		offset = (uint16_t)(offset - vq->size);
+	return (uint16_t)(new - offset - 1) < (uint16_t)(new - old);
+}
+
+static bool packed_publish(struct vqueue_info *vq, bool used_all)
+{
+	uint32_t descs = vq->batch_descs;
+
+	if (!descs)
+		return false;
+	__atomic_store_n(&packed_ring(vq)[vq->published].flags, vq->batch_flags, __ATOMIC_RELEASE);
+	vq->published = vq->used_idx;
+	vq->batch_descs = 0;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return driver_wants_event(vq, vq->used_idx, (uint16_t)(vq->used_idx - descs));
+}
+
+const struct vq_ops vq_packed_ops = {
+	.name = "packed",
+	.enable = packed_enable,
+	.has_descs = packed_has_descs,
+	.pop = packed_pop,
+	.unpop = packed_unpop,
+	.push = packed_push,
+	.publish = packed_publish,
+};
