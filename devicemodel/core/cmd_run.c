@@ -153,7 +153,8 @@ static int parse_option(struct run_config *run, int option, const char *arg)
 	case 'l':
 		return add_spec(run, "-l", run->uarts, &run->uart_count, PLATFORM_UARTS, arg);
 	case 'v':
-		run->log.level = MIN(run->log.level + 1, LOG_LEVEL_DEBUG);
+		if (run->log.level < LOG_LEVEL_DEBUG)
+			run->log.level++;
 		return 0;
 	case OPT_LOG:
 		return parse_level(run, arg);

@@ -24,6 +24,7 @@ struct event_source {
 	event_callback callback;
 	void *arg;
 
+	uint32_t events; /* what the owner waits for; 0: not in the epoll set */
 	bool removed; /* set under @lock if there is one, and under loop->lock */
 	bool running; /* in a callback; only for sources without a lock, under loop->lock */
 	struct event_source *next, **link;
@@ -231,14 +232,37 @@ void event_loop_stop_thread(struct event_loop *loop)
 		return;
 	event_loop_stop(loop);
 	pthread_join(loop->thread, NULL);
+	/* Had the thread stopped before, it did not see this stop. */
+	__atomic_store_n(&loop->stop, false, __ATOMIC_RELEASE);
 	loop->threaded = false;
+}
+
+/*
+ * Waiting for nothing means to be out of the set: in it, epoll reports hang-ups all the same.
+ * loop->lock held.
+ */
+static int source_watch(struct event_source *source, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.ptr = source };
+	int op = EPOLL_CTL_MOD;
+
+	if (!events && !source->events)
+		return 0;
+	if (!source->events)
+		op = EPOLL_CTL_ADD;
+	else if (!events)
+		op = EPOLL_CTL_DEL;
+	if (epoll_ctl(source->loop->epoll_fd, op, source->fd, &event) < 0)
+		return -errno;
+	source->events = events;
+	return 0;
 }
 
 struct event_source *event_add_fd(struct event_loop *loop, int fd, uint32_t events,
 				  pthread_mutex_t *lock, event_callback callback, void *arg)
 {
 	struct event_source *source = calloc(1, sizeof(*source));
-	struct epoll_event event = { .events = events, .data.ptr = source };
+	int error;
 
 	if (!source)
 		return NULL;
@@ -249,12 +273,11 @@ struct event_source *event_add_fd(struct event_loop *loop, int fd, uint32_t even
 	source->arg = arg;
 
 	pthread_mutex_lock(&loop->lock);
-	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
-		int error = errno;
-
+	error = source_watch(source, events);
+	if (error) {
 		pthread_mutex_unlock(&loop->lock);
 		free(source);
-		errno = error;
+		errno = -error;
 		return NULL;
 	}
 	source->next = loop->sources;
@@ -268,11 +291,12 @@ struct event_source *event_add_fd(struct event_loop *loop, int fd, uint32_t even
 
 int event_set_events(struct event_source *source, uint32_t events)
 {
-	struct epoll_event event = { .events = events, .data.ptr = source };
+	int error;
 
-	if (epoll_ctl(source->loop->epoll_fd, EPOLL_CTL_MOD, source->fd, &event) < 0)
-		return -errno;
-	return 0;
+	pthread_mutex_lock(&source->loop->lock);
+	error = source_watch(source, events);
+	pthread_mutex_unlock(&source->loop->lock);
+	return error;
 }
 
 struct event_source *event_add_timer(struct event_loop *loop, pthread_mutex_t *lock,
@@ -321,7 +345,7 @@ void event_remove(struct event_source *source)
 	loop = source->loop;
 	pthread_mutex_lock(&loop->lock);
 	__atomic_store_n(&source->removed, true, __ATOMIC_RELEASE);
-	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+	source_watch(source, 0);
 	*source->link = source->next;
 	if (source->next)
 		source->next->link = source->link;

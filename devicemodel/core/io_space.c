@@ -111,13 +111,15 @@ static void segments_rebuild(struct io_space *space)
 
 	space->segment_count = 0;
 	for (unsigned int i = 0; i < count; i++) {
-		uint64_t last = i + 1 < count ? borders[i + 1] - 1 : UINT64_MAX;
-		struct io_range *owner = owner_at(space, borders[i]);
+		bool final = i + 1 == count;
+		struct io_range *owner;
 
-		if (owner && last >= borders[i] && last != UINT64_MAX)
-			segment_append(space, borders[i], last, owner);
-		else if (owner && last == UINT64_MAX)
-			segment_append(space, borders[i], range_last(owner), owner);
+		if (!final && borders[i + 1] == borders[i])
+			continue;
+		owner = owner_at(space, borders[i]);
+		if (owner)
+			segment_append(space, borders[i],
+				       final ? range_last(owner) : borders[i + 1] - 1, owner);
 	}
 }
 

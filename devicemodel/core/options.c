@@ -37,7 +37,7 @@ int option_parse_uint(const char *text, uint64_t *value)
 		return -EINVAL;
 	errno = 0;
 	*value = strtoull(digits, &end, hex ? 16 : 10);
-	if (*end || end == digits)
+	if (*end || end == digits || (hex && strpbrk(digits, "xX")))
 		return -EINVAL;
 	return -errno;
 }
@@ -83,16 +83,13 @@ static int parse_bool(const char *text, bool *value)
 
 static int parse_mac(const char *text, uint8_t *mac)
 {
-	unsigned int bytes[6];
-	int used = -1;
-
-	if (strlen(text) != 17 ||
-	    sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &bytes[0], &bytes[1], &bytes[2], &bytes[3],
-		   &bytes[4], &bytes[5], &used) != 6 ||
-	    used != 17)
+	if (strlen(text) != 17)
 		return -EINVAL;
+	for (int i = 0; i < 17; i++)
+		if (i % 3 == 2 ? text[i] != ':' : !isxdigit((unsigned char)text[i]))
+			return -EINVAL;
 	for (int i = 0; i < 6; i++)
-		mac[i] = (uint8_t)bytes[i];
+		mac[i] = (uint8_t)strtoul(text + 3 * i, NULL, 16);
 	return 0;
 }
 
@@ -254,10 +251,12 @@ static int parse_element(struct parse *parse, char *element)
 		return -EINVAL;
 	}
 	if (!option) {
-		if (equals)
-			*equals = '='; /* perhaps a positional value with '=' in it */
+		bool path = strchr(element, '/');
+
+		if (equals && path)
+			*equals = '='; /* a positional value with '=' in it */
 		option = option_find(parse, NULL, &object, &number);
-		if (!option || parse->seen[number] || (equals && !strchr(element, '/')))
+		if (!option || parse->seen[number] || (equals && !path))
 			return parse_unknown(parse, element);
 		value = element;
 	}

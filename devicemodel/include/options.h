@@ -4,7 +4,8 @@
  * the error for an unknown option all come from the table.
  *
  * A specification is "VALUE,name=value,flag": the first element without '=' that is not the name
- * of a boolean goes to the option marked OPTION_POSITIONAL. A comma in a value is written ",,".
+ * of an option goes to the one marked OPTION_POSITIONAL, and so does one that holds a '/' and whose
+ * part before '=' is no option. A comma in a value is written ",,".
  */
 #ifndef TENON_OPTIONS_H
 #define TENON_OPTIONS_H
@@ -62,7 +63,8 @@ struct option_set {
 };
 
 /**
- * options_parse() - set the defaults of @sets[0..@count) and read @spec into them.
+ * options_parse() - set the defaults of @sets[0..@count) and read @spec into them. The objects
+ * are zeroed before; what has no default stays so.
  * @log: gets one line that names @what, the option, the cause and the remedy on failure
  * @what: the thing configured, for messages ("virtio-blk")
  * @spec: the text, NULL or "" for all defaults; not kept

@@ -28,8 +28,17 @@ static_assert(sizeof(void *) == 8, "tenon needs a 64-bit host");
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #endif
 
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+/* Each argument is evaluated once; both are converted to the type that arithmetic on them has. */
+#define MIN(a, b)                                                                                  \
+	__extension__({                                                                            \
+		__typeof__((a) + (b)) min_a_ = (a), min_b_ = (b);                                  \
+		min_a_ < min_b_ ? min_a_ : min_b_;                                                 \
+	})
+#define MAX(a, b)                                                                                  \
+	__extension__({                                                                            \
+		__typeof__((a) + (b)) max_a_ = (a), max_b_ = (b);                                  \
+		max_a_ > max_b_ ? max_a_ : max_b_;                                                 \
+	})
 
 /** align_up() - round @value up to a multiple of @align, a power of two. */
 static inline uint64_t align_up(uint64_t value, uint64_t align)

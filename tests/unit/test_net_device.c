@@ -45,6 +45,7 @@ struct guest {
 	struct virtio_net *net;
 	struct ring rings[NET_QUEUES];
 	uint64_t next_buffer;
+	uint16_t queue_size; /* of the next driver */
 	unsigned int config_interrupts;
 	int packets; /* raw frames to and from the tap */
 };
@@ -119,6 +120,7 @@ static int setup(void **state)
 	captured_log_init(&guest->captured);
 	pthread_mutex_init(&guest->lock, NULL);
 	guest->loop = event_loop_create("test");
+	guest->queue_size = NET_QUEUE_SIZE;
 	guest->memory.count = 1;
 	guest->memory.regions[0].size = MEMORY;
 	if (!guest->loop || guest_memory_create(&guest->captured.log, &guest->memory, false))
@@ -159,6 +161,7 @@ static void ring_enable(struct guest *guest, unsigned int index)
 	struct vqueue_info *vq = &guest->net->vc.vqs[index];
 	struct ring *ring = &guest->rings[index];
 
+	vq->size_written = guest->queue_size;
 	vq->desc_addr = QUEUE_AREA * (index + 1);
 	vq->driver_addr = vq->desc_addr + 0x4000;
 	vq->device_addr = vq->desc_addr + 0x8000;
@@ -218,7 +221,7 @@ static uint64_t add_chain(struct guest *guest, unsigned int index, const uint32_
 	for (unsigned int i = 0; i < count; i++) {
 		struct vring_desc *desc = &ring->desc[ring->next_desc];
 
-		ring->next_desc = (ring->next_desc + 1) % NET_QUEUE_SIZE;
+		ring->next_desc = (ring->next_desc + 1) % guest->queue_size;
 		*desc = (struct vring_desc) { guest->next_buffer, lens[i],
 					      i >= first_in ? VRING_DESC_F_WRITE : 0,
 					      ring->next_desc };
@@ -227,7 +230,7 @@ static uint64_t add_chain(struct guest *guest, unsigned int index, const uint32_
 		guest->next_buffer += lens[i];
 	}
 	assert_true(guest->next_buffer < MEMORY);
-	ring->avail->ring[ring->avail->idx % NET_QUEUE_SIZE] = head;
+	ring->avail->ring[ring->avail->idx % guest->queue_size] = head;
 	ring->avail->idx++;
 	return start_gpa;
 }
@@ -242,6 +245,14 @@ static uint8_t *add_buffers(struct guest *guest, unsigned int count, uint32_t le
 		add_chain(guest, NET_QUEUE_RX, &len, 1, 0);
 	virtio_queue_kick(&guest->net->vc, NET_QUEUE_RX);
 	return first;
+}
+
+/* A receive buffer of each of @lens. */
+static void add_each(struct guest *guest, const uint32_t *lens, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++)
+		add_chain(guest, NET_QUEUE_RX, &lens[i], 1, 0);
+	virtio_queue_kick(&guest->net->vc, NET_QUEUE_RX);
 }
 
 /* Dispatch until @wanted buffers of @ring are used, at most two seconds. */
@@ -452,6 +463,25 @@ static void waits_for_buffers(void **state)
 	free(all);
 }
 
+/* Not even for the first bytes, which we look at, was there room. */
+static void waits_for_first_buffers(void **state)
+{
+	struct guest *guest = *state;
+	struct packet *packet = packet_new(own, 100, 7);
+	const uint32_t lens[] = { 20, 13, 60, 60 };
+	uint8_t *buffer;
+
+	start(guest, MERGEABLE);
+	buffer = guest_memory_at(guest, guest->next_buffer);
+	add_each(guest, lens, 1);
+	inject(guest, packet, 100);
+	idle(guest, 10);
+	add_each(guest, lens + 1, 3);
+	wait_used(guest, NET_QUEUE_RX, 4);
+	assert_memory_equal(buffer + 12, packet->frame, 100);
+	free(packet);
+}
+
 /* ... but not for ever: the driver may have no more. */
 static void loses_patience(void **state)
 {
@@ -484,6 +514,13 @@ static void drops_what_never_fits(void **state)
 	assert_int_equal(guest->net->counters.rx_dropped, 1);
 	inject_frame(guest, own, 80, 3);
 	wait_used(guest, NET_QUEUE_RX, 6);
+
+	guest->queue_size = 8;
+	start(guest, MERGEABLE | GUEST_TSO);
+	add_buffers(guest, 8, 1536);
+	inject(guest, packet, 60000);
+	idle(guest, 20);
+	assert_int_equal(guest->net->counters.rx_dropped, 2);
 	free(packet);
 }
 
@@ -666,14 +703,18 @@ static void reset_forgets(void **state)
 	assert_memory_equal(net->config->mac, own, ETH_ALEN);
 
 	start(guest, MERGEABLE);
-	add_buffers(guest, 2, 1536);
+	buffers = add_buffers(guest, 2, 1536);
 	wait_used(guest, NET_QUEUE_RX, 1);
+	assert_int_equal(guest->rings[NET_QUEUE_RX].used->ring[0].id, 0);
+	assert_int_equal(buffers[12], own[0]);
 	virtio_queue_reset(&net->vc, &net->vc.vqs[NET_QUEUE_RX]);
 	ring_enable(guest, NET_QUEUE_RX);
 	inject_frame(guest, own, 70, 3);
 	idle(guest, 20);
-	add_buffers(guest, 2, 1536);
+	buffers = add_buffers(guest, 2, 1536);
 	wait_used(guest, NET_QUEUE_RX, 1);
+	assert_int_equal(guest->rings[NET_QUEUE_RX].used->ring[0].id, 0);
+	assert_int_equal(buffers[12], own[0]);
 	assert_int_equal(next_used_len(&guest->rings[NET_QUEUE_RX]), 82);
 }
 
@@ -682,8 +723,8 @@ static void link_announced(void **state)
 	struct guest *guest = *state;
 	struct virtio_net_config *config = guest->net->config;
 
-	start(guest,
-	      MERGEABLE | CTRL_RX | BIT64(VIRTIO_NET_F_STATUS) | BIT64(VIRTIO_NET_F_GUEST_ANNOUNCE));
+	start(guest, MERGEABLE | CTRL_RX | BIT64(VIRTIO_NET_F_STATUS) |
+			     BIT64(VIRTIO_NET_F_GUEST_ANNOUNCE));
 	assert_int_equal(config->status, VIRTIO_NET_S_LINK_UP);
 	assert_int_equal(lab_set_up(TAP, false), 0);
 	idle(guest, 30);
@@ -939,6 +980,7 @@ int main(void)
 		TEST(receives_merged_page),
 		TEST(receives_into_crumbs),
 		TEST(waits_for_buffers),
+		TEST(waits_for_first_buffers),
 		TEST(loses_patience),
 		TEST(drops_what_never_fits),
 		TEST(receives_unmerged),

@@ -11,6 +11,8 @@
 #include <cmocka.h>
 
 #include <linux/capability.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
 #include <linux/virtio_net.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -108,6 +110,12 @@ static void poll_until(struct lab *lab, const unsigned int *value, unsigned int 
 	assert_int_equal(*value, wanted);
 }
 
+static void poll_for(struct lab *lab, int ms)
+{
+	for (; ms > 0; ms -= 5)
+		event_loop_poll(lab->loop, 5);
+}
+
 static void fill_frame(uint8_t *frame, uint8_t seed)
 {
 	memset(frame, seed, FRAME);
@@ -166,13 +174,16 @@ static void ignores_others(void **state)
 
 	open_tap(lab);
 	assert_int_equal(lab_add("tap-other", IFF_TAP, -1), 0);
+	poll_for(lab, 20);
 	assert_int_equal(lab_set_up("tap-other", true), 0);
+	poll_for(lab, 20);
+	assert_int_equal(lab_set_mtu("tap-other", 3000), 0);
+	poll_for(lab, 20);
 	assert_int_equal(lab_delete("tap-other"), 0);
-	assert_int_equal(lab_set_up("lo", true), 0);
-	for (int i = 0; i < 10; i++)
-		event_loop_poll(lab->loop, 10);
+	poll_for(lab, 20);
 	assert_int_equal(lab->link_changes, 0);
 	assert_true(net_link_up(lab->net));
+	assert_int_equal(net_mtu(lab->net), 1500);
 }
 
 static void survives_removal(void **state)
@@ -284,19 +295,34 @@ static void refuses_bad_header(void **state)
 	assert_int_equal(net_send(lab->net, iov, 2), -EIO);
 }
 
+static bool segments(const char *name)
+{
+	struct ethtool_value value = { .cmd = ETHTOOL_GTSO };
+	struct ifreq request = { .ifr_data = (void *)&value };
+
+	assert_int_equal(lab_ioctl(name, SIOCETHTOOL, &request), 0);
+	return value.data;
+}
+
 static void offloads(void **state)
 {
 	struct lab *lab = *state;
 	unsigned int all;
 
+	assert_int_equal(lab_add(TAP, IFF_TAP | IFF_NO_PI, -1), 0);
 	open_tap(lab);
 	all = net_offloads(lab->net);
 	assert_int_equal(all & (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6),
 			 TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6);
 	assert_int_equal(net_set_offload(lab->net, all), 0);
 	assert_int_equal(net_set_offload(lab->net, TUN_F_TSO4), -EINVAL); /* without checksums */
+	assert_true(segments(TAP));
 	assert_int_equal(net_set_offload(lab->net, TUN_F_CSUM), 0);
-	assert_int_equal(net_set_offload(lab->net, 0), 0);
+	assert_false(segments(TAP));
+	assert_int_equal(net_set_offload(lab->net, all), 0);
+	net_close(lab->net); /* the next to attach may not know of it */
+	lab->net = NULL;
+	assert_false(segments(TAP));
 }
 
 /* ---- Errors: one line each, and nothing is left behind ---- */

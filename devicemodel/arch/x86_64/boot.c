@@ -76,7 +76,7 @@ int boot_put_cmdline(struct boot *boot, uint64_t max)
 	if (!bootargs)
 		bootargs = "";
 	len = strlen(bootargs);
-	max = MIN(max, BOOT_CMDLINE_SIZE - 1);
+	max = MIN(max, BOOT_CMDLINE_SIZE - 1U);
 	if (len > max) {
 		log_error(boot->ctx->log,
 			  "%s: the kernel takes a command line of at most %" PRIu64

@@ -77,7 +77,7 @@ static int check_header(const struct boot *boot, const struct setup_header *head
  */
 static int place_kernel(struct boot *boot, const struct setup_header *header, uint64_t size)
 {
-	uint64_t start = MAX(header->pref_address, BOOT_KERNEL_MIN);
+	uint64_t start = MAX(header->pref_address, (uint64_t)BOOT_KERNEL_MIN);
 	uint64_t need = MAX(header->init_size, size);
 
 	if (start < GIB(4) && header->relocatable_kernel)

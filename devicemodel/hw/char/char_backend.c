@@ -63,9 +63,19 @@ static void port_watch(struct char_backend *chr, struct char_port *port, uint32_
 		  strerror(errno));
 }
 
+/* While there is no room for input, it is only of interest that the peer leaves. */
+static uint32_t char_input_events(const struct char_backend *chr)
+{
+	if (chr->input.fd < 0)
+		return 0;
+	if (chr->len < sizeof(chr->buffer))
+		return EPOLLIN;
+	return chr->kind->hung_up && !chr->hung_up ? EPOLLHUP : 0;
+}
+
 static void char_update_watch(struct char_backend *chr)
 {
-	uint32_t in = chr->input.fd >= 0 && chr->len < sizeof(chr->buffer) ? EPOLLIN : 0;
+	uint32_t in = char_input_events(chr);
 	uint32_t out = chr->output.fd >= 0 && chr->want_write ? EPOLLOUT : 0;
 
 	if (chr->input.fd >= 0 && chr->input.fd == chr->output.fd) {
@@ -90,6 +100,7 @@ void char_attach(struct char_backend *chr, int input, int output)
 	chr->input.fd = input;
 	chr->output.fd = output;
 	chr->output_dead = false;
+	chr->hung_up = false;
 	char_update_watch(chr);
 }
 
@@ -199,6 +210,12 @@ static void char_read_input(struct char_backend *chr)
 	char_deliver(chr);
 }
 
+static void char_hung_up(struct char_backend *chr)
+{
+	chr->hung_up = true;
+	chr->kind->hung_up(chr);
+}
+
 static void on_char_event(void *arg, uint32_t events)
 {
 	struct char_backend *chr = arg;
@@ -210,7 +227,7 @@ static void on_char_event(void *arg, uint32_t events)
 	if (chr->len < sizeof(chr->buffer))
 		char_read_input(chr);
 	else if (events & (EPOLLHUP | EPOLLERR) && chr->kind->hung_up)
-		chr->kind->hung_up(chr);
+		char_hung_up(chr);
 	char_update_watch(chr);
 }
 

@@ -57,6 +57,7 @@ struct char_port {
  * struct char_backend - what every kind has; first member of its struct.
  * @connected: what char_connected() says
  * @output_dead: nobody will ever read from @output.fd again: drop what is written
+ * @hung_up: the kind was told so, and no more need be heard of it
  * @want_write: the user waits for writable()
  * @refused: receive() did not take all: no more until char_accept_input()
  * @buffer: @len bytes received and not yet taken, from @head on
@@ -73,6 +74,7 @@ struct char_backend {
 	struct char_port input, output;
 	bool connected;
 	bool output_dead;
+	bool hung_up;
 	bool want_write;
 	bool refused;
 	bool delivering;

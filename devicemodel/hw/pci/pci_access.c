@@ -36,7 +36,7 @@ static void config_write(struct pci_bus *pci, unsigned int bus, unsigned int dev
 
 	if (!dev)
 		return;
-	pci_cfg_write(dev, offset, MIN(size, 4), (uint32_t)value);
+	pci_cfg_write(dev, offset, MIN(size, 4U), (uint32_t)value);
 	if (size == 8)
 		pci_cfg_write(dev, offset + 4, 4, (uint32_t)(value >> 32));
 }

@@ -246,8 +246,6 @@ static void device_setup(struct pci_vdev *dev)
 	bytes_put(&dev->cfgw1c[PCI_STATUS], 2, status_w1c);
 	pci_set_cfgmask(dev, PCI_CACHE_LINE_SIZE, 1, 0xff);
 	pci_set_cfgmask(dev, PCI_LATENCY_TIMER, 1, 0xff);
-	if (dev->func)
-		dev->pci->functions[dev->slot][0]->cfgdata[PCI_HEADER_TYPE] |= 0x80;
 }
 
 static struct pci_vdev *device_create(struct vmctx *ctx, const struct kind_entry *entry,
@@ -278,6 +276,8 @@ static struct pci_vdev *device_create(struct vmctx *ctx, const struct kind_entry
 	}
 	memcpy(dev->cfgreset, dev->cfgdata, sizeof(dev->cfgreset));
 	ctx->pci->functions[place->slot][place->func] = dev;
+	if (dev->func)
+		ctx->pci->functions[place->slot][0]->cfgdata[PCI_HEADER_TYPE] |= 0x80;
 	return dev;
 }
 

@@ -181,7 +181,7 @@ uint64_t virtio_modern_read(struct virtio_pci *vp, uint64_t offset, unsigned int
 	case VIRTIO_ISR_OFFSET:
 		return inside ? 0 : virtio_isr_read(vp);
 	case VIRTIO_DEVICE_OFFSET:
-		value = virtio_config_read(vp->vc, inside, MIN(size, 4));
+		value = virtio_config_read(vp->vc, inside, MIN(size, 4U));
 		if (size == 8)
 			value |= (uint64_t)virtio_config_read(vp->vc, inside + 4, 4) << 32;
 		return value;
@@ -198,7 +198,7 @@ void virtio_modern_write(struct virtio_pci *vp, uint64_t offset, unsigned int si
 		virtio_regs_write(vp, common_regs, ARRAY_SIZE(common_regs), inside, size, value);
 		break;
 	case VIRTIO_DEVICE_OFFSET:
-		virtio_config_write(vp->vc, inside, MIN(size, 4), (uint32_t)value);
+		virtio_config_write(vp->vc, inside, MIN(size, 4U), (uint32_t)value);
 		if (size == 8)
 			virtio_config_write(vp->vc, inside + 4, 4, (uint32_t)(value >> 32));
 		break;

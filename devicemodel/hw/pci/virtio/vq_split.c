@@ -136,7 +136,7 @@ static const char *walk_indirect(struct walk *walk, const struct vring_desc *des
 	if (!walk->table)
 		return "indirect table is not in RAM (2.7.5.3)";
 	walk->table_len = desc->len / sizeof(*desc);
-	walk->budget = MIN(walk->table_len, VIRTIO_QUEUE_SIZE_MAX);
+	walk->budget = MIN(walk->table_len, (unsigned int)VIRTIO_QUEUE_SIZE_MAX);
 	walk->in_indirect = true;
 	return NULL;
 }
