@@ -24,7 +24,7 @@ struct event_source {
 	event_callback callback;
 	void *arg;
 
-	uint32_t events; /* what the owner waits for; 0: not in the epoll set */
+	uint32_t events; /* what the owner waits for; 0: nothing */
 	bool removed; /* set under @lock if there is one, and under loop->lock */
 	bool running; /* in a callback; only for sources without a lock, under loop->lock */
 	struct event_source *next, **link;
@@ -114,6 +114,8 @@ static uint64_t counter_read(int fd)
 
 static void source_call(struct event_source *source, uint32_t events)
 {
+	if (!__atomic_load_n(&source->events, __ATOMIC_RELAXED))
+		return;
 	if (source->is_timer) {
 		events = (uint32_t)MIN(counter_read(source->fd), UINT32_MAX);
 		if (!events)
@@ -238,24 +240,15 @@ void event_loop_stop_thread(struct event_loop *loop)
 }
 
 /*
- * Waiting for nothing means to be out of the set: in it, epoll reports hang-ups all the same.
- * loop->lock held.
+ * Waiting for nothing: epoll reports errors and hang-ups all the same, but with EPOLLONESHOT only
+ * once, and source_call() drops that. loop->lock held.
  */
-static int source_watch(struct event_source *source, uint32_t events)
+static int source_watch(struct event_source *source, int op, uint32_t events)
 {
-	struct epoll_event event = { .events = events, .data.ptr = source };
-	int op = EPOLL_CTL_MOD;
+	struct epoll_event event = { .events = events ? events : EPOLLONESHOT, .data.ptr = source };
 
-	if (!events && !source->events)
-		return 0;
-	if (!source->events)
-		op = EPOLL_CTL_ADD;
-	else if (!events)
-		op = EPOLL_CTL_DEL;
-	if (epoll_ctl(source->loop->epoll_fd, op, source->fd, &event) < 0)
-		return -errno;
-	source->events = events;
-	return 0;
+	__atomic_store_n(&source->events, events, __ATOMIC_RELAXED);
+	return epoll_ctl(source->loop->epoll_fd, op, source->fd, &event) < 0 ? -errno : 0;
 }
 
 struct event_source *event_add_fd(struct event_loop *loop, int fd, uint32_t events,
@@ -273,7 +266,7 @@ struct event_source *event_add_fd(struct event_loop *loop, int fd, uint32_t even
 	source->arg = arg;
 
 	pthread_mutex_lock(&loop->lock);
-	error = source_watch(source, events);
+	error = source_watch(source, EPOLL_CTL_ADD, events);
 	if (error) {
 		pthread_mutex_unlock(&loop->lock);
 		free(source);
@@ -294,7 +287,7 @@ int event_set_events(struct event_source *source, uint32_t events)
 	int error;
 
 	pthread_mutex_lock(&source->loop->lock);
-	error = source_watch(source, events);
+	error = source_watch(source, EPOLL_CTL_MOD, events);
 	pthread_mutex_unlock(&source->loop->lock);
 	return error;
 }
@@ -345,7 +338,7 @@ void event_remove(struct event_source *source)
 	loop = source->loop;
 	pthread_mutex_lock(&loop->lock);
 	__atomic_store_n(&source->removed, true, __ATOMIC_RELEASE);
-	source_watch(source, 0);
+	source_watch(source, EPOLL_CTL_DEL, 0);
 	*source->link = source->next;
 	if (source->next)
 		source->next->link = source->link;

@@ -64,7 +64,8 @@ static inline bool virtio_features_test(const struct virtio_features *features, 
  * @quiesce: no request in flight and no DMA when it returns, until resume; NULL if the device
  *           touches guest memory only inside qnotify
  * @resume: go on after quiesce
- * @qnotify: the driver made buffers available in @vq (or may have)
+ * @qnotify: the driver made buffers available in @vq (or may have); also called for each queue when
+ *           the driver sets DRIVER_OK and after resume
  * @queue_reset: @vq was reset or disabled alone: drop what is in flight of it (NULL: none ever is)
  * @cfgread: before the driver reads [@offset, @offset + @size) of vc->config: may refresh it
  * @cfgwrite: the driver wrote @size bytes at @offset; vc->config is not changed by the core.
@@ -132,6 +133,8 @@ struct vqueue_info {
 	const struct vq_ops *ops;
 	void *desc, *driver_area, *device_area; /* host addresses, checked whole when enabled */
 	bool event_idx, indirect, in_order, notify_on_empty;
+	bool in_turn;          /* qnotify runs: at most @turn more chains in this call */
+	unsigned int turn;
 	bool kicks_armed;      /* the driver is asked to kick for the next buffer */
 	bool avail_wrap;       /* packed: the wrap counters (2.8.1) */
 	bool used_wrap;
@@ -229,8 +232,10 @@ void virtio_device_error(struct virtio_common *vc, struct vqueue_info *vq, const
 	__format_printf(3, 4);
 
 /**
- * vq_has_descs() - is there an available chain? Once it says no, the driver has been asked to
- * kick for the next one, so a loop on it never misses any.
+ * vq_has_descs() - is there an available chain? Once it says no, the device hears of the next one by
+ * qnotify, so a loop on it never misses any. It says no too when the queue is not set up, broken,
+ * suspended or quiesced, and when one qnotify took so many chains that others must have their turn:
+ * then qnotify is called again soon.
  */
 bool vq_has_descs(struct vqueue_info *vq);
 

@@ -22,11 +22,13 @@
  * struct virtio_transport_ops - what a transport does for virtio_common. vc's lock is held.
  * @notify_queue: used buffer notification for @vq
  * @notify_config: configuration change notification
+ * @kick_later: call virtio_queue_kick() for @vq from the event loop, soon
  * @status_changed: the status register has a new value (0 after reset): ioeventfds follow it
  */
 struct virtio_transport_ops {
 	void (*notify_queue)(struct virtio_common *vc, struct vqueue_info *vq);
 	void (*notify_config)(struct virtio_common *vc);
+	void (*kick_later)(struct virtio_common *vc, struct vqueue_info *vq);
 	void (*status_changed)(struct virtio_common *vc);
 };
 

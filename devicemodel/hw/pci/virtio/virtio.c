@@ -10,6 +10,8 @@
 
 #include "virtio_transport.h"
 
+#define CHAINS_PER_TURN 1024
+
 /* ---- queues ---- */
 
 static void vq_apply_features(struct virtio_common *vc, struct vqueue_info *vq)
@@ -44,8 +46,15 @@ static void vq_clear(struct vqueue_info *vq)
 
 static void vq_notify_device(struct virtio_common *vc, struct vqueue_info *vq)
 {
-	if (vq->enabled && !vq->broken && vc->running)
-		vc->ops->qnotify(vc, vq);
+	if (!vq->enabled || vq->broken || !vc->running)
+		return;
+	/* A driver that adds buffers as fast as they are used must not keep others waiting. */
+	vq->turn = CHAINS_PER_TURN;
+	vq->in_turn = true;
+	vc->ops->qnotify(vc, vq);
+	vq->in_turn = false;
+	if (!vq->turn)
+		vc->transport->kick_later(vc, vq);
 }
 
 void virtio_queue_enable(struct virtio_common *vc, struct vqueue_info *vq)

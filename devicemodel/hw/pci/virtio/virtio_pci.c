@@ -121,6 +121,7 @@ static void virtio_pci_status_changed(struct virtio_common *vc)
 static const struct virtio_transport_ops virtio_pci_transport = {
 	.notify_queue = virtio_pci_notify_queue,
 	.notify_config = virtio_pci_notify_config,
+	.kick_later = virtio_kick_later,
 	.status_changed = virtio_pci_status_changed,
 };
 

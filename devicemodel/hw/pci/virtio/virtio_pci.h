@@ -104,6 +104,9 @@ void virtio_pci_cfg_written(struct pci_vdev *dev, unsigned int offset, unsigned 
 int virtio_kicks_create(struct virtio_pci *vp) __must_check;
 void virtio_kicks_destroy(struct virtio_pci *vp);
 
+/** virtio_kick_later() - as if the driver had kicked @vq, from the event loop. */
+void virtio_kick_later(struct virtio_common *vc, struct vqueue_info *vq);
+
 /** virtio_kicks_update() - register each queue's kick eventfd where its driver notifies now, if anywhere. */
 void virtio_kicks_update(struct virtio_pci *vp);
 

@@ -18,6 +18,14 @@ static void on_kick(void *arg, uint32_t events)
 		virtio_queue_kick(vq->vc, vq->index);
 }
 
+void virtio_kick_later(struct virtio_common *vc, struct vqueue_info *vq)
+{
+	uint64_t one = 1;
+
+	while (write(vq->kick_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
 int virtio_kicks_create(struct virtio_pci *vp)
 {
 	struct virtio_common *vc = vp->vc;

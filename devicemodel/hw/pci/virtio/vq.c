@@ -55,7 +55,7 @@ const char *vq_chain_add(struct vqueue_info *vq, struct vq_chain *chain, int n_i
 
 static bool vq_usable(const struct vqueue_info *vq)
 {
-	return vq->enabled && !vq->broken && vq->vc->running;
+	return vq->enabled && !vq->broken && vq->vc->running && !(vq->in_turn && !vq->turn);
 }
 
 bool vq_has_descs(struct vqueue_info *vq)
@@ -66,6 +66,8 @@ bool vq_has_descs(struct vqueue_info *vq)
 static void vq_popped(struct vqueue_info *vq, uint16_t idx)
 {
 	vq->order[vq->popped++ % vq->size] = idx;
+	if (vq->in_turn)
+		vq->turn--;
 }
 
 int vq_getchains(struct vqueue_info *vq, struct vq_chain *chains, int max, struct iovec *iov,
