@@ -10,6 +10,7 @@ help:
 	@echo 'make check        every test (what CI runs)'
 	@echo 'make tests        build the unit and driver tests; run-tests runs them'
 	@echo 'make bench        the benchmarks'
+	@echo 'make fuzz         build the fuzzers; tests/fuzz/run runs them'
 	@echo 'make lint         format, headers, licences'
 	@echo 'make man          doc/tenon.1 from its template and the option tables'
 	@echo 'make install      PREFIX=/usr/local DESTDIR='
@@ -42,15 +43,46 @@ bench:
 	@$(MAKE) --no-print-directory $(BENCHES)
 	@for bench in $(BENCHES); do $$bench || exit 1; done
 
+# ---- Fuzz targets: with libFuzzer under clang (make fuzz), else with a main that replays files.
+FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/*.c)))
+FUZZ_PROGRAMS := $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/%)
+FUZZ_LIBRARY := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/replay.c,$(wildcard tests/fuzz/lib/*.c)) \
+	$(wildcard tests/driver/lib/*.c))
+FUZZ_MAIN := $(if $(FUZZER),-fsanitize=fuzzer,$(BUILD)/tests/fuzz/lib/replay.o)
+
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(FUZZ_LIBRARY) $(LIBRARY) \
+		$(BUILD)/tests/fuzz/lib/replay.o
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter-out %/replay.o,$^) $(FUZZ_MAIN) $(LIBS) -lcmocka
+
+ifdef FUZZER
+# What is fuzzed tells where it has been; the tests' own code need not.
+$(OBJECTS): SANITIZERS += -fsanitize=fuzzer-no-link
+endif
+
+-include $(wildcard $(BUILD)/tests/fuzz/*.d $(BUILD)/tests/fuzz/lib/*.d)
+
+.PHONY: fuzz fuzz-programs
+fuzz-programs: $(FUZZ_PROGRAMS)
+
+fuzz:
+	@$(MAKE) --no-print-directory FUZZER=1 SANITIZE=1 CC=clang BUILD=build/fuzz fuzz-programs
+
 man: $(BUILD)/tenon
 	@tools/man $(BUILD)/tenon doc/tenon.1.in > doc/tenon.1
 
 install: $(BUILD)/tenon
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
-		$(DESTDIR)$(PREFIX)/share/doc/tenon
+		$(DESTDIR)$(PREFIX)/share/doc/tenon/samples $(DESTDIR)$(PREFIX)/include/tenon \
+		$(DESTDIR)$(PREFIX)/lib/pkgconfig
 	install -m 755 $(BUILD)/tenon $(DESTDIR)$(PREFIX)/bin/tenon
 	install -m 644 doc/tenon.1 $(DESTDIR)$(PREFIX)/share/man/man1/tenon.1
 	install -m 644 README.md LICENSE CHANGELOG.md doc/*.md $(DESTDIR)$(PREFIX)/share/doc/tenon
+	install -m 644 samples/*.c $(DESTDIR)$(PREFIX)/share/doc/tenon/samples
+	install -m 644 $(API_HEADERS) $(DESTDIR)$(PREFIX)/include/tenon
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' devicemodel/tenon.pc.in \
+		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/tenon.pc
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/pkgconfig/tenon.pc
 
 clean:
 	rm -rf build

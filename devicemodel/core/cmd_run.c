@@ -15,6 +15,7 @@
 #include "options.h"
 #include "pci_core.h"
 #include "platform.h"
+#include "plugins.h"
 
 #define MEMORY_DEFAULT MIB(512)
 #define MEMORY_MIN MIB(16)
@@ -32,7 +33,7 @@ struct run_config {
 	unsigned int uart_count;
 };
 
-enum { OPT_HV = 256, OPT_NO_REBOOT, OPT_LOG, OPT_HUGE_PAGES, OPT_DEBUG_EXIT };
+enum { OPT_HV = 256, OPT_NO_REBOOT, OPT_LOG, OPT_HUGE_PAGES, OPT_DEBUG_EXIT, OPT_PLUGIN };
 
 static const struct option long_options[] = {
 	{ "memory", required_argument, NULL, 'm' },
@@ -47,6 +48,7 @@ static const struct option long_options[] = {
 	{ "huge-pages", no_argument, NULL, OPT_HUGE_PAGES },
 	{ "debug-exit", no_argument, NULL, OPT_DEBUG_EXIT },
 	{ "log", required_argument, NULL, OPT_LOG },
+	{ "plugin", required_argument, NULL, OPT_PLUGIN },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -64,7 +66,9 @@ static const char run_help[] =
 	"      --debug-exit         port 0xF4 ends the VM with status 64 + (value & 63)\n"
 	"  -h, --help               this text\n"
 	"      --huge-pages         guest memory from huge pages\n"
-	"      --hv auto|kvm        hypervisor port (default auto)\n"
+	"      --hv auto|kvm|test,socket=PATH\n"
+	"                           hypervisor port (default auto); --hv help lists them and their "
+	"options\n"
 	"  -k, --kernel FILE        Linux bzImage, or ELF vmlinux with a PVH entry\n"
 	"  -l, --lpc comN,BACKEND   UART com1..com4; BACKEND: stdio, pty[:LINK], file:PATH,\n"
 	"                           socket:PATH[:server], null\n"
@@ -72,6 +76,7 @@ static const char run_help[] =
 	"  -m, --memory SIZE        guest memory: 512, 512M, 1G (default 512M; plain numbers are "
 	"MiB)\n"
 	"      --no-reboot          a guest reset ends tenon with status 3\n"
+	"      --plugin FILE.so     devices from a shared object; may be repeated\n"
 	"  -r, --ramdisk FILE       initial RAM disk\n"
 	"  -s, --device [[bus:]slot[:func],]DEVICE[,OPTIONS]\n"
 	"                           add a PCI device; -s help lists them, -s DEVICE,help its "
@@ -160,6 +165,7 @@ static int parse_option(struct run_config *run, int option, const char *arg)
 		return parse_level(run, arg);
 	case OPT_HV:
 		run->hv = arg;
+		run->vm.hv_options = hv_spec_options(arg);
 		return 0;
 	case OPT_NO_REBOOT:
 		run->vm.no_reboot = true;
@@ -170,6 +176,8 @@ static int parse_option(struct run_config *run, int option, const char *arg)
 	case OPT_DEBUG_EXIT:
 		run->vm.debug_exit = true;
 		return 0;
+	case OPT_PLUGIN:
+		return virtio_plugin_load(&run->log, arg);
 	}
 	return -EINVAL;
 }
@@ -229,6 +237,10 @@ static int parse_command_line(struct run_config *run, int argc, char **argv)
 	}
 	if (device_help(run))
 		return 1;
+	if (!strcmp(run->hv, "help")) {
+		hv_help(stdout);
+		return 1;
+	}
 	if (optind == argc - 1) {
 		run->vm.name = argv[optind];
 		return 0;

@@ -4,7 +4,7 @@
  * held while the loop looks whether it is removed and calls it; and a source without a lock is
  * waited for.
  */
-#include "event_loop.h"
+#include "event_clock.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -27,6 +27,9 @@ struct event_source {
 	uint32_t events; /* what the owner waits for; 0: nothing */
 	bool removed; /* set under @lock if there is one, and under loop->lock */
 	bool running; /* in a callback; only for sources without a lock, under loop->lock */
+	pthread_t runner;
+	struct event_clock_timer virtual; /* of a timer on a virtual clock, else its clock is NULL */
+	bool soon; /* such a timer waits for the loop's next turn */
 	struct event_source *next, **link;
 };
 
@@ -37,7 +40,7 @@ struct event_loop {
 	bool stop;
 	bool threaded;
 	pthread_t thread;
-	pthread_t runner; /* who is in a callback, if anybody is */
+	struct event_clock *clock; /* of new timers; NULL: real time */
 	pthread_mutex_t lock;
 	pthread_cond_t idle;
 	struct event_source *sources;
@@ -112,14 +115,24 @@ static uint64_t counter_read(int fd)
 	return count;
 }
 
+#define CLOCK_EXPIRED 0 /* as @events: the timer is called for its virtual clock */
+
+/* How often @source expired; 0: set again in the meantime. */
+static uint32_t timer_take(struct event_source *source, uint32_t events)
+{
+	if (events == CLOCK_EXPIRED)
+		return event_clock_take(&source->virtual);
+	return (uint32_t)MIN(counter_read(source->fd), UINT32_MAX);
+}
+
 static void source_call(struct event_source *source, uint32_t events)
 {
 	if (!__atomic_load_n(&source->events, __ATOMIC_RELAXED))
 		return;
 	if (source->is_timer) {
-		events = (uint32_t)MIN(counter_read(source->fd), UINT32_MAX);
+		events = timer_take(source, events);
 		if (!events)
-			return; /* set again in the meantime */
+			return;
 	}
 	source->callback(source->arg, events);
 }
@@ -140,12 +153,15 @@ static void source_dispatch(struct event_source *source, uint32_t events)
 	struct event_loop *loop = source->loop;
 
 	pthread_mutex_lock(&loop->lock);
+	/* The loop's thread, and the one that lets time pass. */
+	while (source->running && !pthread_equal(source->runner, pthread_self()))
+		pthread_cond_wait(&loop->idle, &loop->lock);
 	if (source->removed) {
 		pthread_mutex_unlock(&loop->lock);
 		return;
 	}
 	source->running = true;
-	loop->runner = pthread_self();
+	source->runner = pthread_self();
 	pthread_mutex_unlock(&loop->lock);
 
 	source_call(source, events);
@@ -154,6 +170,36 @@ static void source_dispatch(struct event_source *source, uint32_t events)
 	source->running = false;
 	pthread_cond_broadcast(&loop->idle);
 	pthread_mutex_unlock(&loop->lock);
+}
+
+static void source_dispatch_any(struct event_source *source, uint32_t events)
+{
+	if (source->lock)
+		source_dispatch_locked(source, events);
+	else
+		source_dispatch(source, events);
+}
+
+static void source_fire(struct event_clock_timer *timer)
+{
+	source_dispatch_any(container_of(timer, struct event_source, virtual), CLOCK_EXPIRED);
+}
+
+/* Keep what the thread that lets time pass still points at. loop->lock held. */
+static void removed_keep_pinned(struct event_loop *loop, struct event_source **removed)
+{
+	while (*removed) {
+		struct event_source *source = *removed;
+
+		if (!__atomic_load_n(&source->virtual.pins, __ATOMIC_ACQUIRE)) {
+			removed = &source->next;
+			continue;
+		}
+		*removed = source->next;
+		source->next = loop->removed;
+		loop->removed = source;
+		__atomic_add_fetch(&loop->removed_count, 1, __ATOMIC_RELAXED);
+	}
 }
 
 /* Only here is it certain that no batch of events still points at them. */
@@ -167,6 +213,7 @@ static void removed_free(struct event_loop *loop)
 	removed = loop->removed;
 	loop->removed = NULL;
 	__atomic_store_n(&loop->removed_count, 0, __ATOMIC_RELAXED);
+	removed_keep_pinned(loop, &removed);
 	pthread_mutex_unlock(&loop->lock);
 	sources_free(removed);
 }
@@ -183,10 +230,8 @@ void event_loop_poll(struct event_loop *loop, int timeout_ms)
 
 		if (!source)
 			counter_read(loop->wake_fd);
-		else if (source->lock)
-			source_dispatch_locked(source, events[i].events);
 		else
-			source_dispatch(source, events[i].events);
+			source_dispatch_any(source, events[i].events);
 	}
 }
 
@@ -292,8 +337,8 @@ int event_set_events(struct event_source *source, uint32_t events)
 	return error;
 }
 
-struct event_source *event_add_timer(struct event_loop *loop, pthread_mutex_t *lock,
-				     event_callback callback, void *arg)
+struct event_source *event_add_real_timer(struct event_loop *loop, pthread_mutex_t *lock,
+					  event_callback callback, void *arg)
 {
 	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	struct event_source *source;
@@ -314,18 +359,53 @@ struct event_source *event_add_timer(struct event_loop *loop, pthread_mutex_t *l
 	return source;
 }
 
+struct event_source *event_add_timer(struct event_loop *loop, pthread_mutex_t *lock,
+				     event_callback callback, void *arg)
+{
+	struct event_source *source = event_add_real_timer(loop, lock, callback, arg);
+
+	if (source) {
+		source->virtual.clock = loop->clock;
+		source->virtual.fire = source_fire;
+	}
+	return source;
+}
+
+void event_loop_set_clock(struct event_loop *loop, struct event_clock *clock)
+{
+	loop->clock = clock;
+}
+
 static struct timespec timespec_from_ns(uint64_t ns)
 {
 	return (struct timespec) { .tv_sec = (time_t)(ns / 1000000000),
 				   .tv_nsec = (long)(ns % 1000000000) };
 }
 
-void event_set_timer(struct event_source *timer, uint64_t delay_ns, uint64_t period_ns)
+static void set_real_timer(struct event_source *timer, uint64_t delay_ns, uint64_t period_ns)
 {
 	struct itimerspec spec = { .it_value = timespec_from_ns(delay_ns),
 				   .it_interval = timespec_from_ns(delay_ns ? period_ns : 0) };
 
 	timerfd_settime(timer->fd, 0, &spec, NULL);
+}
+
+/* Its timerfd is there for EVENT_SOON only. */
+static void set_virtual_timer(struct event_source *timer, uint64_t delay_ns, uint64_t period_ns)
+{
+	bool soon = delay_ns == EVENT_SOON;
+
+	if (__atomic_exchange_n(&timer->soon, soon, __ATOMIC_RELAXED) || soon)
+		set_real_timer(timer, soon ? EVENT_SOON : 0, 0);
+	event_clock_arm(&timer->virtual, soon ? 0 : delay_ns, period_ns);
+}
+
+void event_set_timer(struct event_source *timer, uint64_t delay_ns, uint64_t period_ns)
+{
+	if (timer->virtual.clock)
+		set_virtual_timer(timer, delay_ns, period_ns);
+	else
+		set_real_timer(timer, delay_ns, period_ns);
 }
 
 void event_remove(struct event_source *source)
@@ -339,10 +419,12 @@ void event_remove(struct event_source *source)
 	pthread_mutex_lock(&loop->lock);
 	__atomic_store_n(&source->removed, true, __ATOMIC_RELEASE);
 	source_watch(source, EPOLL_CTL_DEL, 0);
+	if (source->virtual.clock)
+		event_clock_arm(&source->virtual, 0, 0);
 	*source->link = source->next;
 	if (source->next)
 		source->next->link = source->link;
-	while (source->running && !pthread_equal(loop->runner, pthread_self()))
+	while (source->running && !pthread_equal(source->runner, pthread_self()))
 		pthread_cond_wait(&loop->idle, &loop->lock);
 	source->next = loop->removed;
 	loop->removed = source;

@@ -190,7 +190,7 @@ static struct io_range *range_get(struct io_space *space, uint64_t addr, unsigne
 	if (segment) {
 		range = segment->range;
 		range->users++;
-		*whole = size - 1 <= segment->last - addr;
+		*whole = size - 1 <= range_last(range) - addr;
 	} else {
 		/* Nobody's: whole if the next owner starts behind the access. */
 		*whole = true;

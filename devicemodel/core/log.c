@@ -2,7 +2,7 @@
 /*
  * Messages to people, and the rate limit for those that a guest can cause.
  */
-#include "log.h"
+#include "logger.h"
 
 #include <errno.h>
 #include <stdio.h>

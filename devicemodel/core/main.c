@@ -8,12 +8,15 @@
 #include "commands.h"
 #include "dm.h"
 #include "pci_core.h"
+#include "plugins.h"
 
 static int cmd_help(int argc, char **argv)
 {
 	fputs("usage: tenon run [options] NAME   launch a User VM (tenon run --help)\n"
 	      "       tenon devices              list the devices for -s\n"
 	      "       tenon devices NAME         the options of one device\n"
+	      "       tenon devices --plugin FILE.so [NAME]   with those of a plugin\n"
+	      "       tenon check-device DEVICE  try a device (tenon check-device --help)\n"
 	      "       tenon version\n"
 	      "       tenon help\n",
 	      stdout);
@@ -26,16 +29,33 @@ static int cmd_version(int argc, char **argv)
 	return 0;
 }
 
+/* The plugins of the command line; what is behind them is at @argv[result], or a negative errno. */
+static int load_plugins(int argc, char **argv)
+{
+	struct logger log;
+	int i, error = 0;
+
+	logger_init(&log, "tenon");
+	for (i = 1; !error && i + 1 < argc && !strcmp(argv[i], "--plugin"); i += 2)
+		error = virtio_plugin_load(&log, argv[i + 1]);
+	logger_deinit(&log);
+	return error ? error : i;
+}
+
 static int cmd_devices(int argc, char **argv)
 {
-	if (argc < 2) {
+	int next = load_plugins(argc, argv);
+
+	if (next < 0)
+		return VM_END_BAD_ARGUMENTS;
+	if (next == argc) {
 		pci_devices_help(stdout);
 		return 0;
 	}
-	if (pci_device_help(argv[1], stdout))
+	if (pci_device_help(argv[next], stdout))
 		return 0;
 	fprintf(stderr, "tenon: error: no device is called %s (tenon devices lists them)\n",
-		argv[1]);
+		argv[next]);
 	return VM_END_BAD_ARGUMENTS;
 }
 
@@ -43,9 +63,9 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-	{ "run", cmd_run },	      { "devices", cmd_devices }, { "version", cmd_version },
-	{ "--version", cmd_version }, { "help", cmd_help },	  { "--help", cmd_help },
-	{ "-h", cmd_help },
+	{ "run", cmd_run },	    { "devices", cmd_devices },	  { "check-device", cmd_check },
+	{ "version", cmd_version }, { "--version", cmd_version }, { "help", cmd_help },
+	{ "--help", cmd_help },	    { "-h", cmd_help },
 };
 
 int main(int argc, char **argv)

@@ -20,8 +20,23 @@ uint64_t vm_clock_ns(const struct vmctx *ctx)
 {
 	struct timespec now;
 
+	if (ctx->clock)
+		return event_clock_now(ctx->clock);
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+void vm_wall_clock(const struct vmctx *ctx, struct timespec *now)
+{
+	uint64_t ns;
+
+	if (!ctx->clock) {
+		clock_gettime(CLOCK_REALTIME, now);
+		return;
+	}
+	ns = event_clock_now(ctx->clock);
+	now->tv_sec = ctx->clock_start + (time_t)(ns / 1000000000);
+	now->tv_nsec = (long)(ns % 1000000000);
 }
 
 void vm_io(struct vmctx *ctx, struct io_request *request)
@@ -48,7 +63,8 @@ void vm_request(struct vmctx *ctx, enum vm_request request, unsigned int value)
 		;
 }
 
-static enum vm_request request_take(struct vmctx *ctx, unsigned int *value)
+/* What is asked for; it stays so until it is done, so that nothing is asked twice. */
+static enum vm_request request_get(struct vmctx *ctx, unsigned int *value)
 {
 	enum vm_request request;
 	uint64_t count;
@@ -58,9 +74,26 @@ static enum vm_request request_take(struct vmctx *ctx, unsigned int *value)
 		log_debug(ctx->log, "request eventfd: %s", strerror(errno));
 	request = ctx->request;
 	*value = ctx->request_value;
-	ctx->request = VM_REQUEST_NONE;
 	pthread_mutex_unlock(&ctx->request_lock);
 	return request;
+}
+
+static void request_done(struct vmctx *ctx, enum vm_request request)
+{
+	pthread_mutex_lock(&ctx->request_lock);
+	if (ctx->request == request)
+		ctx->request = VM_REQUEST_NONE;
+	pthread_mutex_unlock(&ctx->request_lock);
+}
+
+bool vm_request_pending(struct vmctx *ctx)
+{
+	bool pending;
+
+	pthread_mutex_lock(&ctx->request_lock);
+	pending = ctx->request != VM_REQUEST_NONE;
+	pthread_mutex_unlock(&ctx->request_lock);
+	return pending;
 }
 
 static void vm_end(struct vmctx *ctx, enum vm_end end, unsigned int value)
@@ -76,6 +109,8 @@ static int vm_load(struct vmctx *ctx)
 	struct hv_cpu_state state;
 	int error;
 
+	if (ctx->hv->no_cpus)
+		return 0;
 	memset(&state, 0, sizeof(state));
 	error = arch_load(ctx, &state);
 	if (error)
@@ -94,11 +129,13 @@ static int vm_reset(struct vmctx *ctx)
 	int error;
 
 	ctx->hv->pause(ctx);
+	request_done(ctx, VM_REQUEST_RESET);
 	vm_reset_devices(ctx);
-	guest_memory_clear(&ctx->memory);
 	error = ctx->hv->reset(ctx);
-	if (!error)
-		error = vm_load(ctx);
+	if (error)
+		return error;
+	guest_memory_clear(&ctx->memory);
+	error = vm_load(ctx);
 	if (!error)
 		error = ctx->hv->start(ctx);
 	return error;
@@ -125,7 +162,7 @@ static void on_request(void *arg, uint32_t events)
 	struct vmctx *ctx = arg;
 	unsigned int value;
 
-	switch (request_take(ctx, &value)) {
+	switch (request_get(ctx, &value)) {
 	case VM_REQUEST_NONE:
 		break;
 	case VM_REQUEST_RESET:
@@ -169,6 +206,18 @@ void vm_power_button(struct vmctx *ctx)
 	pm_power_button(ctx->platform->pm);
 }
 
+/* Time stands still until the port lets it pass; the calendar starts at a whole second. */
+static int vm_create_clock(struct vmctx *ctx)
+{
+	ctx->clock = event_clock_create();
+	if (!ctx->clock)
+		return -errno;
+	ctx->clock_start = time(NULL);
+	event_loop_set_clock(ctx->main_loop, ctx->clock);
+	event_loop_set_clock(ctx->io_loop, ctx->clock);
+	return 0;
+}
+
 static int vm_create_loops(struct vmctx *ctx)
 {
 	ctx->request_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -180,10 +229,10 @@ static int vm_create_loops(struct vmctx *ctx)
 		return -errno;
 	ctx->request_source =
 		event_add_fd(ctx->main_loop, ctx->request_fd, EPOLLIN, NULL, on_request, ctx);
-	ctx->power_timer = event_add_timer(ctx->main_loop, NULL, on_power_timeout, ctx);
+	ctx->power_timer = event_add_real_timer(ctx->main_loop, NULL, on_power_timeout, ctx);
 	if (!ctx->request_source || !ctx->power_timer)
 		return -errno;
-	return 0;
+	return ctx->hv->virtual_time ? vm_create_clock(ctx) : 0;
 }
 
 static int vm_create_memory(struct vmctx *ctx)
@@ -288,6 +337,7 @@ void vm_destroy(struct vmctx *ctx)
 	guest_memory_destroy(&ctx->memory);
 	event_loop_destroy(ctx->io_loop);
 	event_loop_destroy(ctx->main_loop);
+	event_clock_destroy(ctx->clock);
 	if (ctx->request_fd >= 0)
 		close(ctx->request_fd);
 	io_space_deinit(&ctx->pio);

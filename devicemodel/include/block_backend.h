@@ -7,9 +7,11 @@
 
 #include <sys/uio.h>
 
-#include "event_loop.h"
+#include "event.h"
 #include "log.h"
 #include "util.h"
+
+TENON_API_BEGIN
 
 struct block_backend;
 
@@ -107,5 +109,7 @@ void block_kick(struct block_backend *block);
  * returns (in this thread). Lock held; not from inside done, resized or batch_end.
  */
 void block_drain(struct block_backend *block);
+
+TENON_API_END
 
 #endif

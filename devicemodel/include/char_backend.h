@@ -7,11 +7,15 @@
 #ifndef TENON_CHAR_BACKEND_H
 #define TENON_CHAR_BACKEND_H
 
-#include "event_loop.h"
+#include "event.h"
 #include "log.h"
 #include "util.h"
 
+TENON_API_BEGIN
+
 struct char_backend;
+
+#define CHAR_INPUT_MAX 4096
 
 /**
  * struct char_backend_ops - what the user of a stream wants to know; each may be NULL. The lock
@@ -67,6 +71,18 @@ size_t char_write(struct char_backend *chr, const void *data, size_t len);
 /** char_accept_input() - receive() can take bytes again; lock held. May call receive() at once. */
 void char_accept_input(struct char_backend *chr);
 
+/**
+ * char_copy_input() - what came in and receive() did not take, up to @size bytes, which stay; lock
+ * held. There are never more than CHAR_INPUT_MAX.
+ */
+size_t char_copy_input(const struct char_backend *chr, void *to, size_t size);
+
+/**
+ * char_restore_input() - @len (at most CHAR_INPUT_MAX) bytes that came in long ago, by another back
+ * end, are to be received before all that waits here. Calls nobody; lock held.
+ */
+void char_restore_input(struct char_backend *chr, const void *data, size_t len);
+
 /** char_connected() - is there somebody at the other end? */
 bool char_connected(const struct char_backend *chr);
 
@@ -75,5 +91,7 @@ bool char_size(const struct char_backend *chr, uint16_t *columns, uint16_t *rows
 
 /** char_spec_help() - one line listing the forms of @spec, for option help. */
 #define CHAR_SPEC_HELP "stdio, pty[:LINK], file:PATH, socket:PATH[:server] or null"
+
+TENON_API_END
 
 #endif

@@ -6,5 +6,6 @@
 #define TENON_COMMANDS_H
 
 int cmd_run(int argc, char **argv);
+int cmd_check(int argc, char **argv);
 
 #endif

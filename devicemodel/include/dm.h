@@ -5,11 +5,13 @@
 #ifndef TENON_DM_H
 #define TENON_DM_H
 
+#include <time.h>
+
 #include "event_loop.h"
 #include "guest_memory.h"
 #include "hv.h"
 #include "io_space.h"
-#include "log.h"
+#include "logger.h"
 #include "util.h"
 
 struct pci_bus;
@@ -44,6 +46,7 @@ struct vm_config {
 	uint64_t memory_size;
 	unsigned int cpu_count;
 	const char *kernel, *ramdisk, *bootargs;
+	const char *hv_options; /* what --hv says behind the port's name, or NULL */
 	bool huge_pages;
 	bool no_reboot;
 	bool debug_exit;
@@ -53,6 +56,7 @@ struct vm_config {
  * struct vmctx - one VM.
  * @hv, @hv_data: its hypervisor port and the port's own data
  * @pio, @mmio: who answers ports and physical addresses that are not RAM
+ * @clock: virtual time, if the port has that, and @clock_start: its calendar time at 0 (UTC)
  * @main_loop: event loop of the thread that called vm_run(): life cycle, signals, platform, characters
  * @io_loop: event loop of the thread that serves devices: kicks, taps, completions
  */
@@ -61,6 +65,8 @@ struct vmctx {
 	struct logger *log;
 	const struct hv_ops *hv;
 	void *hv_data;
+	struct event_clock *clock;
+	time_t clock_start;
 	struct guest_memory memory;
 	struct io_space pio, mmio;
 	struct event_loop *main_loop, *io_loop;
@@ -113,6 +119,9 @@ void vm_destroy(struct vmctx *ctx);
 /** vm_request() - ask for @request; any thread, also a vCPU's, never blocks. The first of several wins, except that nothing overrides INTERNAL. @value: of DEBUG_EXIT */
 void vm_request(struct vmctx *ctx, enum vm_request request, unsigned int value);
 
+/** vm_request_pending() - is there a request that was not carried out yet? Any thread. */
+bool vm_request_pending(struct vmctx *ctx);
+
 /** vm_power_button() - press the guest's power button; the second press ends the VM. Main loop. */
 void vm_power_button(struct vmctx *ctx);
 
@@ -121,6 +130,9 @@ void vm_reset_devices(struct vmctx *ctx);
 
 /** vm_clock_ns() - the VM's monotonic time in nanoseconds; any thread. */
 uint64_t vm_clock_ns(const struct vmctx *ctx);
+
+/** vm_wall_clock() - the time that the VM's real-time clock has at power-on, UTC; any thread. */
+void vm_wall_clock(const struct vmctx *ctx, struct timespec *now);
 
 /**
  * paddr_guest2host() - host pointer to guest physical [@gpa, @gpa + @len), NULL unless the whole

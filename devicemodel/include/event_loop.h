@@ -1,25 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * event_loop.h: epoll loops with callbacks for file descriptors and timers.
- *
- * A source may name a lock: the loop holds it around the callback. What is removed is gone when
- * event_remove() returns: no callback of that source runs afterwards or is still running, unless
- * it is the caller itself that runs in it.
+ * event_loop.h: epoll loops; what devices do with them is in event.h.
  */
 #ifndef TENON_EVENT_LOOP_H
 #define TENON_EVENT_LOOP_H
 
-#include <pthread.h>
-#include <sys/epoll.h>
-
-#include "log.h"
-#include "util.h"
-
-struct event_loop;
-struct event_source;
-
-/** event_callback - @events are EPOLLIN, EPOLLOUT ...; for timers the number of expirations. */
-typedef void (*event_callback)(void *arg, uint32_t events);
+#include "event.h"
+#include "logger.h"
 
 /** event_loop_create() - a loop that nobody runs yet, or NULL with errno. @name: for its thread. */
 struct event_loop *event_loop_create(const char *name);
@@ -42,32 +29,36 @@ int event_loop_start_thread(struct event_loop *loop) __must_check;
 /** event_loop_stop_thread() - stop and join that thread; harmless without one. */
 void event_loop_stop_thread(struct event_loop *loop);
 
-/**
- * event_add_fd() - call @callback whenever @fd is ready; any thread.
- * @fd: stays the caller's; must stay open until event_remove()
- * @events: EPOLLIN | EPOLLOUT | EPOLLET ...; 0 registers it disabled
- * @lock: held around the callback, or NULL
- * Return: the source, owned by the loop until event_remove(); NULL with errno.
- */
-struct event_source *event_add_fd(struct event_loop *loop, int fd, uint32_t events,
-				  pthread_mutex_t *lock, event_callback callback, void *arg)
-	__must_check;
-
-/** event_set_events() - change what is waited for (0: nothing). 0 or -errno. */
-int event_set_events(struct event_source *source, uint32_t events);
-
-/** event_add_timer() - a disarmed CLOCK_MONOTONIC timer. NULL with errno. */
-struct event_source *event_add_timer(struct event_loop *loop, pthread_mutex_t *lock,
-				     event_callback callback, void *arg) __must_check;
-
-/** event_set_timer() - first expiry in @delay_ns, then every @period_ns (0: once); delay 0 disarms. */
-void event_set_timer(struct event_source *timer, uint64_t delay_ns, uint64_t period_ns);
+/** event_add_real_timer() - the same on CLOCK_MONOTONIC, whatever clock the loop has. */
+struct event_source *event_add_real_timer(struct event_loop *loop, pthread_mutex_t *lock,
+					  event_callback callback, void *arg) __must_check;
 
 /**
- * event_remove() - end @source (NULL is harmless). With a lock, the caller holds it, or no other
- * thread can be in the callback; without a lock it waits for a callback running in another thread.
- * The lock itself may go away only when the loop's thread is stopped.
+ * Virtual time: a clock that stands still until somebody lets time pass. Loops share it, so that
+ * their timers expire in one order.
  */
-void event_remove(struct event_source *source);
+struct event_clock;
+
+/** event_clock_create() - a clock that stands at 0, or NULL with errno. */
+struct event_clock *event_clock_create(void);
+
+/** event_clock_destroy() - free it, after the loops that have it; NULL is harmless. */
+void event_clock_destroy(struct event_clock *clock);
+
+/** event_loop_set_clock() - timers added from now on are @clock's (NULL: real time); no thread runs it. */
+void event_loop_set_clock(struct event_loop *loop, struct event_clock *clock);
+
+/** event_clock_now() - nanoseconds; any thread. */
+uint64_t event_clock_now(const struct event_clock *clock);
+
+/** event_clock_next() - when the next timer expires; false: none is armed. Any thread. */
+bool event_clock_next(struct event_clock *clock, uint64_t *expiry);
+
+/**
+ * event_clock_advance() - let @ns pass: timers expire in order, each at its time, and their
+ * callbacks run in this thread, under their locks. One thread at a time, holding none of those locks,
+ * and not from such a callback. Stops early after 100,000 expirations. Returns the time reached.
+ */
+uint64_t event_clock_advance(struct event_clock *clock, uint64_t ns);
 
 #endif

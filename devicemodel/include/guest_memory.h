@@ -11,8 +11,6 @@
 #include "log.h"
 #include "util.h"
 
-#define GUEST_MEMORY_REGIONS 8
-
 /** struct guest_memory_region - [@gpa, @gpa + @size) of the guest is @size bytes at @host. */
 struct guest_memory_region {
 	uint64_t gpa;

@@ -9,6 +9,7 @@
 #define TENON_HV_H
 
 #include "guest_memory.h"
+#include "option_table.h"
 #include "util.h"
 
 struct vmctx;
@@ -37,6 +38,11 @@ struct hv_cpu_state; /* arch/<arch>: how the boot CPU starts */
  * struct hv_ops - one port. All return 0 or -errno unless said otherwise; what a person should know
  * is logged by the port with ctx's logger.
  * @name: as in --hv
+ * @summary: one line, for --hv help
+ * @options: what may follow the name, parsed by @create; NULL: nothing may
+ * @no_cpus: it runs no guest code: no kernel is loaded, @set_boot_cpu is not called, --hv auto does
+ *           not find it, and what firmware would tell a driver is at fw_cfg
+ * @virtual_time: ctx->clock exists, and the port lets its time pass
  * @available: true if this machine has it; with @log, says why not and what to do
  * @create: open the hypervisor and make a VM with ctx->cpu_count CPUs, not running; ctx->hv_data
  * @destroy: undo @create; vCPUs are stopped
@@ -57,6 +63,10 @@ struct hv_cpu_state; /* arch/<arch>: how the boot CPU starts */
  */
 struct hv_ops {
 	const char *name;
+	const char *summary;
+	const struct option_desc *options;
+	bool no_cpus;
+	bool virtual_time;
 	bool (*available)(struct logger *log);
 	int (*create)(struct vmctx *ctx);
 	void (*destroy)(struct vmctx *ctx);
@@ -74,8 +84,18 @@ struct hv_ops {
 };
 
 extern const struct hv_ops hv_kvm;
+extern const struct hv_ops hv_test;
 
-/** hv_find() - the port called @name ("auto": the first that this machine has), or NULL after one log line. */
-const struct hv_ops *hv_find(struct logger *log, const char *name);
+/**
+ * hv_find() - the port of "NAME" or "NAME,OPTIONS"; "auto": the first that this machine has.
+ * Return: NULL after one log line.
+ */
+const struct hv_ops *hv_find(struct logger *log, const char *spec);
+
+/** hv_spec_options() - the options in what hv_find() takes, or NULL if there are none. */
+const char *hv_spec_options(const char *spec);
+
+/** hv_help() - the ports and their options on @out_file (FILE *). */
+void hv_help(void *out_file);
 
 #endif

@@ -66,8 +66,10 @@ int io_space_add(struct io_space *space, struct io_range *range) __must_check;
 void io_space_remove(struct io_space *space, struct io_range *range);
 
 /**
- * io_space_read() / io_space_write() - one guest access of 1, 2, 4 or 8 bytes. What nobody owns
- * reads as all ones and swallows writes; an access over a border is split into bytes. Any thread.
+ * io_space_read() / io_space_write() - one guest access of 1, 2, 4 or 8 bytes. Who owns its first
+ * byte gets all of it, if it lies inside the range; so a 32-bit access to port 0xCF8 is PCI's, though
+ * 0xCF9 is the reset port. What nobody owns reads as all ones and swallows writes; an access that
+ * runs out of its range is split into bytes. Any thread.
  * Return (both): true if somebody owned the first byte.
  */
 bool io_space_read(struct io_space *space, uint64_t addr, unsigned int size, uint64_t *value);

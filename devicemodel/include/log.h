@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * log.h: messages to people, on stderr or to a sink of the caller's.
+ * log.h: messages to people.
  *
  * A logger belongs to one VM; there is no process-wide one. Messages that a guest can cause go
  * through log_guest(), which is rate-limited per call site.
@@ -8,10 +8,9 @@
 #ifndef TENON_LOG_H
 #define TENON_LOG_H
 
-#include <pthread.h>
-#include <stdarg.h>
-
 #include "util.h"
+
+TENON_API_BEGIN
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
@@ -21,37 +20,7 @@ struct log_site {
 	int line;
 };
 
-#define LOG_SITES 64
-
-/**
- * struct logger - where the messages of one VM go.
- * @level: messages above it are dropped
- * @prefix: printed before each message ("tenon"), owned by the caller
- * @sink: called with each finished line (no newline) instead of stderr, if not NULL; tests use it
- * @sink_arg: handed to @sink
- */
-struct logger {
-	enum log_level level;
-	const char *prefix;
-	void (*sink)(void *arg, enum log_level level, const char *line);
-	void *sink_arg;
-	pthread_mutex_t lock;
-	struct {
-		const struct log_site *site;
-		uint64_t window_start_ns;
-		unsigned int count;
-		unsigned int suppressed;
-	} sites[LOG_SITES];
-};
-
-/** logger_init() - start a logger on stderr at LOG_LEVEL_INFO. */
-void logger_init(struct logger *log, const char *prefix);
-
-/** logger_deinit() - print the summaries of suppressed messages and release the logger. */
-void logger_deinit(struct logger *log);
-
-/** logger_parse_level() - @text ("error", "warning", "info", "debug" or 0..3) to a level or -EINVAL. */
-int logger_parse_level(const char *text) __must_check;
+struct logger;
 
 /** log_message() - one line; any thread. Use the macros below. */
 void log_message(struct logger *log, enum log_level level, const char *fmt, ...)
@@ -73,5 +42,7 @@ void log_guest_message(struct logger *log, const struct log_site *site, const ch
 		static const struct log_site log_site_ = { __FILE__, __LINE__ }; \
 		log_guest_message(log, &log_site_, __VA_ARGS__);                  \
 	} while (0)
+
+TENON_API_END
 
 #endif

@@ -13,9 +13,11 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#include "event_loop.h"
+#include "event.h"
 #include "log.h"
 #include "util.h"
+
+TENON_API_BEGIN
 
 #ifndef TUN_F_USO4
 #define TUN_F_USO4 0x20 /* UDP segmentation over IPv4, Linux 6.2 */
@@ -95,5 +97,7 @@ bool net_link_up(const struct net_backend *net);
 
 /** net_mtu() - MTU of the host's interface now, 0 if unknown. Lock held. */
 unsigned int net_mtu(const struct net_backend *net);
+
+TENON_API_END
 
 #endif

@@ -13,6 +13,7 @@
 
 #include "dm.h"
 #include "options.h"
+#include "state.h"
 
 #define PCI_BARS 6
 #define PCI_CFG_SIZE 4096
@@ -41,6 +42,9 @@ struct pci_kind {
  * @vdev_bar_moved: BAR @baridx now decodes at @addr, or not at all (!@enabled)
  * @vdev_cfgread: before a config read of [@offset, @offset + @size): may refresh cfgdata
  * @vdev_cfgwritten: after a config write was merged into cfgdata
+ * @vdev_save: write what the core does not know of, in sections of @place; -EBUSY if not quiesced
+ * @vdev_load: decode and check that in memory of @reader's; @staged is then handed to vdev_apply
+ * @vdev_apply: what was saved is in force, config space and BARs follow; cannot fail
  */
 struct pci_vdev_ops {
 	bool (*kind)(unsigned int index, struct pci_kind *kind);
@@ -55,6 +59,10 @@ struct pci_vdev_ops {
 	void (*vdev_bar_moved)(struct pci_vdev *dev, int baridx, bool enabled, uint64_t addr);
 	void (*vdev_cfgread)(struct pci_vdev *dev, unsigned int offset, unsigned int size);
 	void (*vdev_cfgwritten)(struct pci_vdev *dev, unsigned int offset, unsigned int size);
+	int (*vdev_save)(struct pci_vdev *dev, struct state_writer *writer, const char *place);
+	int (*vdev_load)(struct pci_vdev *dev, struct state_reader *reader, const char *place,
+			 void **staged);
+	void (*vdev_apply)(struct pci_vdev *dev, void *staged);
 };
 
 /** struct pci_bar - one base address register. */
@@ -185,6 +193,21 @@ void pci_bars_remove(struct pci_vdev *dev);
 /** pci_bar_access() - an access to BAR @baridx as if it came over the bus; dev->lock held. False if out of range. */
 bool pci_bar_access(struct pci_vdev *dev, int baridx, bool write, uint64_t offset,
 		    unsigned int size, uint64_t *value);
+
+/* Saved states (pci_state.c). The function is quiesced, vCPUs are not running, no lock is held. */
+
+/** pci_save_device() - @dev and what it has of the bus. 0, -EBUSY or -ENOMEM after one log line. */
+int pci_save_device(struct pci_vdev *dev, struct state_writer *writer) __must_check;
+
+/**
+ * pci_load_device() - decode and check the state of @dev; state_commit() puts it in force, and
+ * then the function is quiesced still. 0 or -errno after one log line: nothing has changed.
+ */
+int pci_load_device(struct pci_vdev *dev, struct state_reader *reader) __must_check;
+
+/** pci_save_devices() / pci_load_devices() - the bus and all functions on it. */
+int pci_save_devices(struct vmctx *ctx, struct state_writer *writer) __must_check;
+int pci_load_devices(struct vmctx *ctx, struct state_reader *reader) __must_check;
 
 /* Interrupts (pci_intr.c). */
 

@@ -14,6 +14,7 @@
 struct uart;
 struct rtc;
 struct pm;
+struct fw_cfg;
 
 /** struct platform_uart_place - where an UART is: @ports ports from @port on, interrupt @gsi. */
 struct platform_uart_place {
@@ -28,6 +29,7 @@ extern const struct platform_uart_place platform_uart_places[PLATFORM_UARTS];
 /**
  * struct platform
  * @uart: com1..com4, NULL if not asked for
+ * @fw_cfg: NULL unless the port has no CPUs
  * @i8042_data, @i8042_command: ports 0x60 and 0x64, all that is there of a keyboard controller
  * @irq_lock, @irq_sources: per ISA interrupt, who of those that share it asserts it
  */
@@ -35,6 +37,7 @@ struct platform {
 	struct uart *uart[PLATFORM_UARTS];
 	struct rtc *rtc;
 	struct pm *pm;
+	struct fw_cfg *fw_cfg;
 	struct io_range i8042_data, i8042_command, debug_exit;
 	pthread_mutex_t irq_lock;
 	uint8_t irq_sources[PLATFORM_ISA_IRQS];
@@ -106,5 +109,10 @@ void pm_reset(struct pm *pm);
 
 /** pm_power_button() - set PWRBTN_STS and raise the SCI if enabled; any thread. */
 void pm_power_button(struct pm *pm);
+
+/** fw_cfg.c: memory size and CPU count for drivers without firmware. NULL with errno after one log line. */
+struct fw_cfg *fw_cfg_create(struct vmctx *ctx) __must_check;
+void fw_cfg_destroy(struct fw_cfg *fw_cfg);
+void fw_cfg_reset(struct fw_cfg *fw_cfg);
 
 #endif

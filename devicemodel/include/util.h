@@ -21,6 +21,22 @@ static_assert(sizeof(void *) == 8, "tenon needs a 64-bit host");
 #define MIB(n) ((uint64_t)(n) << 20)
 #define GIB(n) ((uint64_t)(n) << 30)
 
+/* Around the declarations that devices may use, plugins too: C names, visible outside of tenon. */
+#ifdef __cplusplus
+#define TENON_API_BEGIN                                                                            \
+	_Pragma("GCC visibility push(default)") extern "C"                                         \
+	{
+#define TENON_API_END                                                                              \
+	}                                                                                          \
+	_Pragma("GCC visibility pop")
+#else
+#define TENON_API_BEGIN _Pragma("GCC visibility push(default)")
+#define TENON_API_END _Pragma("GCC visibility pop")
+#endif
+
+/* Pieces that guest RAM may have: so many iovecs more may a buffer take than it has descriptors. */
+#define GUEST_MEMORY_REGIONS 8
+
 #define __must_check __attribute__((warn_unused_result))
 #define __format_printf(fmt, args) __attribute__((format(printf, fmt, args)))
 

@@ -11,16 +11,21 @@
 #ifndef TENON_VIRTIO_H
 #define TENON_VIRTIO_H
 
+/* Its functions for a ring's memory are no C++. */
+#if defined(__cplusplus) && !defined(VIRTIO_RING_NO_LEGACY)
+#define VIRTIO_RING_NO_LEGACY
+#endif
+
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
 #include <pthread.h>
 #include <sys/uio.h>
 
-#include "event_loop.h"
-#include "guest_memory.h"
+#include "event.h"
 #include "log.h"
-#include "options.h"
+#include "option_table.h"
+#include "state_table.h"
 #include "util.h"
 
 #ifndef VIRTIO_CONFIG_S_SUSPEND
@@ -30,6 +35,9 @@
 #define VIRTIO_NO_VECTOR 0xffff
 #define VIRTIO_QUEUES_MAX 128
 
+TENON_API_BEGIN
+
+struct guest_memory;
 struct virtio_common;
 struct vqueue_info;
 struct virtio_transport_ops;
@@ -73,6 +81,11 @@ static inline bool virtio_features_test(const struct virtio_features *features, 
  * @apply_features: the driver's features are final (FEATURES_OK, or the first DRIVER_OK of a legacy
  *            driver) and in vc->negotiated_caps
  * @set_status: the status changed to @status (not for 0: that is reset)
+ * @state: what is saved of the private struct besides the core's part; NULL: nothing. It is loaded
+ *         after reset and, where the features are final, apply_features; loaded() comes last,
+ *         and in all of it the device is quiesced
+ * @config_state: which fields of vc->config are loaded from a saved state (offsets are in it);
+ *                the other bytes must be the same. Fields with @match only name those. May be NULL
  */
 struct virtio_ops {
 	const char *name;
@@ -95,6 +108,8 @@ struct virtio_ops {
 	void (*cfgwrite)(void *dev, uint32_t offset, uint32_t size, uint32_t value);
 	void (*apply_features)(void *dev);
 	void (*set_status)(void *dev, uint8_t status);
+	const struct state_desc *state;
+	const struct state_field *config_state;
 };
 
 /** VIRTIO_DEVICE() - register @ops at link time under a unique C name @id. */
@@ -131,6 +146,7 @@ struct vqueue_info {
 
 	/* ring */
 	const struct vq_ops *ops;
+	bool packed;             /* which @ops, since it was enabled */
 	void *desc, *driver_area, *device_area; /* host addresses, checked whole when enabled */
 	bool event_idx, indirect, in_order, notify_on_empty;
 	bool in_turn;          /* qnotify runs: at most @turn more chains in this call */
@@ -318,5 +334,9 @@ size_t iov_from_buf(const struct iovec *iov, int count, uint64_t offset, const v
 /** iov_slice() - describe bytes [@offset, @offset + @len) of @iov in @out (room @max); count or -EMSGSIZE. */
 int iov_slice(const struct iovec *iov, int count, uint64_t offset, uint64_t len, struct iovec *out,
 	      int max) __must_check;
+
+TENON_API_END
+
+#include "plugin.h"
 
 #endif

@@ -5,6 +5,10 @@
 #ifndef TENON_VIRTIO_TRANSPORT_H
 #define TENON_VIRTIO_TRANSPORT_H
 
+#include "event_loop.h"
+#include "guest_memory.h"
+#include "options.h"
+#include "state.h"
 #include "virtio.h"
 
 /* Feature bits that the headers of older hosts lack (virtio 1.4, 6). */
@@ -98,6 +102,12 @@ void virtio_set_driver_features(struct virtio_common *vc, unsigned int word, uin
 /** virtio_queue_enable() - the driver enabled @vq whose addresses are set; device error if they are bad. */
 void virtio_queue_enable(struct virtio_common *vc, struct vqueue_info *vq);
 
+/**
+ * virtio_queue_restore() - @vq has the registers and indices of a saved state: bring its ring to
+ * where it was, with no chain taken. -EFAULT, -EINVAL: they cannot be.
+ */
+int virtio_queue_restore(struct virtio_common *vc, struct vqueue_info *vq) __must_check;
+
 /** virtio_queue_reset() - @vq alone as new. */
 void virtio_queue_reset(struct virtio_common *vc, struct vqueue_info *vq);
 
@@ -111,6 +121,19 @@ void virtio_config_write(struct virtio_common *vc, uint64_t offset, unsigned int
 
 void virtio_quiesce(struct virtio_common *vc);
 void virtio_resume(struct virtio_common *vc);
+
+/* Saved states (virtio_state.c): the core's part, the queues and the device's own. */
+
+/** virtio_state_save() - @vc, which is quiesced, as of @place ("00:03.0"). -EBUSY if it is not. */
+int virtio_state_save(struct virtio_common *vc, struct state_writer *writer, const char *place)
+	__must_check;
+
+/** virtio_state_load() - decode and check; @staged is for virtio_state_apply(). 0 or -errno. */
+int virtio_state_load(struct virtio_common *vc, struct state_reader *reader, const char *place,
+		      struct virtio_common **staged) __must_check;
+
+/** virtio_state_apply() - @vc, quiesced and just reset, is what was saved; the transport follows. */
+void virtio_state_apply(struct virtio_common *vc, const struct virtio_common *staged);
 
 /** virtio_device_get() - the @index-th registered kind, NULL behind the last. */
 const struct virtio_ops *virtio_device_get(unsigned int index);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""images.py: what the lab boots: Debian's kernel, the guest's ramdisk, the outer machine's ramdisk."""
+"""images.py: what the lab boots: Debian's kernel, and ramdisks for guest and outer machine."""
 
 import gzip
 import lzma
@@ -17,8 +17,11 @@ CACHE = PROJECT / ".cache"
 
 # Packages that name the newest kernel of their line, best first.
 KERNEL_PACKAGES = ("linux-image-6.12-cloud-amd64", "linux-image-cloud-amd64")
-GUEST_MODULES = ("virtio_blk", "virtio_net", "virtio-rng", "button", "evdev")
-OUTER_MODULES = ("kvm-amd", "kvm-intel", "tun", "vhost_net")
+# What a kernel has built in is left out.
+GUEST_MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "virtio_net", "virtio-rng", "button",
+                 "evdev")
+OUTER_MODULES = ("virtio_pci", "virtio_console", "kvm-amd", "kvm-intel", "tun", "vhost_net")
+OUTER_SCRIPTS = ("serve.py", "rows.py", "guest.py", "checks.py")
 
 
 class ImageError(Exception):
@@ -41,22 +44,23 @@ def newest_kernel_package():
 
 
 def fetch_kernel():
-    """Download Debian's kernel package into .cache unless one is there; return its folder, unpacked."""
+    """Debian's kernel, unpacked in a folder; downloaded into .cache unless it is there."""
     CACHE.mkdir(exist_ok=True)
     packages = sorted(CACHE.glob("linux-image-*.deb"), key=os.path.getmtime)
     if not packages:
         name = newest_kernel_package()
         if not name:
-            subprocess.run(("apt-get", "update", "-q"), check=False)
+            subprocess.run(("apt-get", "update", "-qq"), check=False)
             name = newest_kernel_package()
         if not name:
-            raise ImageError(f"apt knows none of {', '.join(KERNEL_PACKAGES)}: add Debian's bookworm "
-                             "and bookworm-security to its sources")
+            raise ImageError(f"apt knows none of {', '.join(KERNEL_PACKAGES)}: add Debian's "
+                             "bookworm and bookworm-security to its sources")
         print(f"lab: downloading {name} into {CACHE}", file=sys.stderr)
-        if subprocess.run(("apt-get", "download", "-q", name), cwd=CACHE, check=False).returncode:
+        if subprocess.run(("apt-get", "download", "-qq", name), cwd=CACHE, check=False).returncode:
             # The mirror has moved on since the last update: names of old point releases vanish.
-            subprocess.run(("apt-get", "update", "-q"), check=False)
-            subprocess.run(("apt-get", "download", "-q", newest_kernel_package()), cwd=CACHE, check=True)
+            subprocess.run(("apt-get", "update", "-qq"), check=False)
+            name = newest_kernel_package()
+            subprocess.run(("apt-get", "download", "-qq", name), cwd=CACHE, check=True)
         packages = list(CACHE.glob("linux-image-*.deb"))
     folder = CACHE / packages[-1].name.split("_")[0]
     if not folder.exists():
@@ -163,14 +167,15 @@ class Ramdisk:
         for name in wanted:
             load(name.replace("-", "_"))
 
-    def add_python(self, script):
-        """The interpreter and just those files of its library that @script has loaded."""
-        code = ("import sys, runpy; runpy.run_path(sys.argv[1], run_name='list')\n"
+    def add_python(self):
+        """The interpreter and just those files of its library that serve.py loads."""
+        code = ("import sys; sys.path.insert(0, sys.argv[1]); import serve\n"
                 "for m in list(sys.modules.values()):\n"
                 "    for a in ('__file__', '__cached__'): print(getattr(m, a, None) or '')")
         self.add_program(sys.executable)
-        for name in output(sys.executable, "-I", "-S", "-c", code, script).split():
-            if os.path.exists(name):
+        loaded = output(sys.executable, "-I", "-S", "-c", code, LAB)
+        for name in loaded.splitlines():
+            if os.path.exists(name) and not name.startswith(str(LAB)):
                 (self.add_program if name.endswith(".so") else self.add)(name)
 
     def write(self, path):
@@ -186,12 +191,12 @@ def find_busybox():
 
 
 def pci_names():
-    """The few lines of the PCI id list that lspci needs in the guest: virtio, Intel, the classes."""
+    """The few lines of the PCI id list that lspci needs in the guest."""
     path = Path("/usr/share/misc/pci.ids")
     if not path.exists():
         return b""
     text = path.read_bytes().decode(errors="replace")
-    vendors = re.findall(r"^(?:1af4|8086)  .*\n(?:\t.*\n)*", text, re.M)
+    vendors = re.findall(r"^(?:1af4|1b36|8086)  .*\n(?:\t.*\n)*", text, re.M)
     return ("".join(vendors) + text[text.index("\nC 00"):]).encode()
 
 
@@ -209,13 +214,14 @@ def build_guest(kernel, path):
 
 
 def build_outer(kernel, tenon, images, path):
-    """The machine that tenon runs in: Debian's kernel with KVM, and under /lab what rows.py needs."""
+    """The machine that tenon runs in: KVM's modules, and under /lab what serve.py needs."""
     ramdisk = Ramdisk()
     ramdisk.add(LAB / "outer-init", "init")
     ramdisk.add(find_busybox(), "bin/busybox")
     ramdisk.add_modules(kernel, OUTER_MODULES)
-    ramdisk.add_python(LAB / "rows.py")
-    ramdisk.add(LAB / "rows.py", "lab/rows.py")
+    ramdisk.add_python()
+    for name in OUTER_SCRIPTS:
+        ramdisk.add(LAB / name, f"lab/{name}")
     ramdisk.add_program(tenon, "lab/tenon")
     for image in images:
         ramdisk.add(image, f"lab/{image.name}")

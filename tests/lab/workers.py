@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""workers.py: who does the rows: rows.py on this machine, or in an outer machine with emulated SVM."""
+"""workers.py: who does the rows: serve.py here, or in an outer machine with emulated SVM."""
 
 import json
 import os
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
 
 from images import LAB
-from rows import ROW_SECONDS
+from guest import ROW_SECONDS
 
 START_SECONDS = 180
 
@@ -20,7 +21,7 @@ class WorkerFailed(Exception):
 
 
 def has_virtualisation():
-    """True if stock kernels run on this machine's KVM: a software /dev/kvm has no CPU flag for it."""
+    """True if this machine's KVM runs stock kernels: a software one has no CPU flag for it."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         flags = re.search(r"^flags\s*:(.*)", file.read(), re.M)
     return bool(flags) and bool({"vmx", "svm"} & set(flags[1].split())) and \
@@ -28,14 +29,16 @@ def has_virtualisation():
 
 
 class Worker:
-    """A process that serves rows.py's protocol on its standard input and output."""
+    """A process that speaks serve.py's protocol on its standard input and output."""
 
     def __init__(self, number, tenon, folder, emulated):
         self.buffer = b""
+        self.emulated = emulated
         environment = dict(os.environ, LAB_WORKER=str(number), LAB_IMAGES=str(folder),
                            LAB_TENON=str(tenon))
-        # Neither survives this process: rows.py ends its guests on SIGTERM.
-        command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-I", "-S", str(LAB / "rows.py"), "serve"]
+        # Neither survives this process: serve.py ends its guests on SIGTERM.
+        command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-E", "-s", "-S",
+                   str(LAB / "serve.py")]
         if emulated:
             command = self.outer_machine(number, folder)
         self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE,
@@ -45,11 +48,12 @@ class Worker:
     @staticmethod
     def outer_machine(number, folder):
         # The CPU model and the single processor are what the stock kernel survives under QEMU 7.2.
-        return ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg", "-cpu", "qemu64,+svm,+npt",
-                "-machine", "pc,memory-backend=ram", "-object",
-                "memory-backend-ram,id=ram,size=2G,reserve=off", "-smp", "1", "-nodefaults",
+        return ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64",
+                "-accel", "tcg", "-cpu", "qemu64,+svm,+npt", "-machine", "pc,memory-backend=ram",
+                "-object", "memory-backend-ram,id=ram,size=2G,reserve=off", "-smp", "1", "-nodefaults",
                 "-display", "none", "-no-reboot", "-kernel", str(folder / "vmlinuz"),
-                "-initrd", str(folder / "outer.cpio"), "-serial", f"file:{folder}/outer-{number}.log",
+                "-initrd", str(folder / "outer.cpio"),
+                "-serial", f"file:{folder}/outer-{number}.log",
                 "-append", f"console=ttyS0 quiet panic=-1 mitigations=off LAB_WORKER={number} "
                            f"python={sys.executable}",
                 "-device", "virtio-serial-pci", "-chardev", "stdio,id=lab,signal=off",
@@ -80,6 +84,10 @@ class Worker:
                 return
 
     def close(self):
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, 9)
+        """End it: serve.py takes its guests with it, an outer machine has nothing to tidy."""
+        self.process.send_signal(signal.SIGKILL if self.emulated else signal.SIGTERM)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
             self.process.wait()

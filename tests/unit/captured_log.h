@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#include "log.h"
+#include "logger.h"
 
 #define CAPTURED_LINES 64
 

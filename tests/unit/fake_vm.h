@@ -108,12 +108,12 @@ static inline void fake_vm_run(struct fake_vm *vm, uint64_t ms)
 		event_loop_poll(vm->ctx.main_loop, 5);
 }
 
-#define fake_vm_wait(vm, condition)                                                          \
-	do {                                                                                 \
-		uint64_t deadline_ = fake_vm_now_ms() + 5000;                                \
-		while (!(condition) && fake_vm_now_ms() < deadline_)                         \
-			event_loop_poll((vm)->ctx.main_loop, 5);                             \
-		assert_true(condition);                                                      \
+#define fake_vm_wait(vm, condition)                                                                \
+	do {                                                                                       \
+		uint64_t deadline_ = fake_vm_now_ms() + 5000;                                      \
+		while (!(condition) && fake_vm_now_ms() < deadline_)                               \
+			event_loop_poll((vm)->ctx.main_loop, 5);                                   \
+		assert_true(condition);                                                            \
 	} while (0)
 
 #endif

@@ -42,7 +42,7 @@ struct access {
 	uint64_t value;
 };
 
-/* A VM with 2 MiB of RAM, whose ports and addresses answer as the test wants and are written down. */
+/* A VM with 2 MiB of RAM; what it does to ports and addresses is written down. */
 struct machine {
 	struct vmctx ctx;
 	struct logger log;

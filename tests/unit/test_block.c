@@ -24,6 +24,7 @@
 
 #include "../../devicemodel/hw/block/block_internal.h"
 #include "captured_log.h"
+#include "event_loop.h"
 
 #define IMAGE_SIZE MIB(4)
 #define SECTOR 512

@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "char_backend.h"
+#include "event_loop.h"
 
 #define RECEIVED_MAX 65536
 #define PATIENCE_MS 5000
@@ -158,12 +159,12 @@ static uint64_t now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-#define wait_until(f, condition)                                            \
-	do {                                                                \
-		uint64_t deadline_ = now_ms() + PATIENCE_MS;                \
-		while (!(condition) && now_ms() < deadline_)                \
-			event_loop_poll((f)->loop, 10);                     \
-		assert_true(condition);                                     \
+#define wait_until(f, condition)                                                                   \
+	do {                                                                                       \
+		uint64_t deadline_ = now_ms() + PATIENCE_MS;                                       \
+		while (!(condition) && now_ms() < deadline_)                                       \
+			event_loop_poll((f)->loop, 10);                                            \
+		assert_true(condition);                                                            \
 	} while (0)
 
 static void run_for(struct fixture *f, uint64_t ms)

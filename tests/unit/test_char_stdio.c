@@ -22,6 +22,7 @@
 
 #include "captured_log.h"
 #include "char_backend.h"
+#include "event_loop.h"
 
 #define PATIENCE_MS 5000
 
@@ -35,12 +36,12 @@ static uint64_t now_ms(void)
 
 /* ---- The child ---- */
 
-#define check(condition)                                                                     \
-	do {                                                                                 \
-		if (!(condition)) {                                                          \
-			fprintf(stderr, "child, line %d: %s\n", __LINE__, #condition);       \
-			_exit(99);                                                           \
-		}                                                                            \
+#define check(condition)                                                                           \
+	do {                                                                                       \
+		if (!(condition)) {                                                                \
+			fprintf(stderr, "child, line %d: %s\n", __LINE__, #condition);             \
+			_exit(99);                                                                 \
+		}                                                                                  \
 	} while (0)
 
 struct child {

@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 
 #include "captured_log.h"
+#include "event_loop.h"
 #include "net_backend.h"
 #include "tap_lab.h"
 

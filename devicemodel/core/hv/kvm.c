@@ -295,6 +295,7 @@ static int kvm_reset(struct vmctx *ctx)
 
 const struct hv_ops hv_kvm = {
 	.name = "kvm",
+	.summary = "Linux KVM",
 	.available = kvm_available,
 	.create = kvm_create,
 	.destroy = kvm_destroy,

@@ -43,7 +43,7 @@ struct kvm_vcpu {
 	struct kvm_pristine *pristine;
 };
 
-/** struct kvm_msi_route - a GSI that stands for a message; its GSI is kvm_arch_gsi_base() + index. */
+/** struct kvm_msi_route - a message; the GSI that stands for it is kvm_arch_gsi_base() + index. */
 struct kvm_msi_route {
 	bool used;
 	struct hv_msi msi;
@@ -93,7 +93,7 @@ struct kvm_capability {
 /** kvm_ioctl() - ioctl() that is not ended by signals; returns its value or -errno. */
 int kvm_ioctl(int fd, unsigned long request, const void *arg);
 
-/** kvm_set_up() - kvm_ioctl() that must work while a VM is made or reset: one line if it does not. */
+/** kvm_set_up() - kvm_ioctl() while a VM is made or reset: one line in the log if it fails. */
 int kvm_set_up(struct vmctx *ctx, int fd, unsigned long request, const void *arg,
 	       const char *name) __must_check;
 
@@ -128,7 +128,7 @@ extern const struct kvm_capability kvm_arch_capabilities[];
 int kvm_arch_vm_create(struct vmctx *ctx) __must_check;
 void kvm_arch_vm_destroy(struct kvm_vm *vm);
 
-/** kvm_arch_vcpu_create() - make a fresh vCPU what the guest finds at power-on, and remember that. */
+/** kvm_arch_vcpu_create() - make a fresh vCPU what firmware leaves, and remember that. */
 int kvm_arch_vcpu_create(struct kvm_vcpu *vcpu) __must_check;
 void kvm_arch_vcpu_destroy(struct kvm_vcpu *vcpu);
 

@@ -189,6 +189,28 @@ void char_accept_input(struct char_backend *chr)
 	char_update_watch(chr);
 }
 
+size_t char_copy_input(const struct char_backend *chr, void *to, size_t size)
+{
+	size_t len = MIN(chr->len, size);
+
+	memcpy(to, chr->buffer + chr->head, len);
+	return len;
+}
+
+void char_restore_input(struct char_backend *chr, const void *data, size_t len)
+{
+	size_t kept = MIN(chr->len, sizeof(chr->buffer) - len);
+
+	if (kept < chr->len)
+		log_guest(chr->log, "%s: %zu bytes of input were dropped", chr->what,
+			  chr->len - kept);
+	memmove(chr->buffer + len, chr->buffer + chr->head, kept);
+	memcpy(chr->buffer, data, len);
+	chr->head = 0;
+	chr->len = len + kept;
+	char_update_watch(chr);
+}
+
 static void char_read_input(struct char_backend *chr)
 {
 	uint8_t *end;

@@ -8,7 +8,7 @@
 
 #include "char_backend.h"
 
-#define CHAR_BUFFER_SIZE 4096
+#define CHAR_BUFFER_SIZE CHAR_INPUT_MAX
 
 enum char_argument { CHAR_ARGUMENT_NONE, CHAR_ARGUMENT_OPTIONAL, CHAR_ARGUMENT_REQUIRED };
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "char_kind.h"
+#include "event_loop.h"
 
 #define PTY_POLL_NS UINT64_C(200000000)
 #define PTY_PATH_MAX 64
@@ -89,7 +90,7 @@ static int pty_create(struct pty_backend *pty)
 		return -errno;
 	if (ptsname_r(pty->fd, pty->path, sizeof(pty->path)))
 		return -errno;
-	pty->poll_timer = event_add_timer(chr->loop, chr->lock, on_pty_poll, pty);
+	pty->poll_timer = event_add_real_timer(chr->loop, chr->lock, on_pty_poll, pty);
 	if (!pty->poll_timer)
 		return -errno;
 	return pty_make_raw(pty->path);

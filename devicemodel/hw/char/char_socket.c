@@ -4,13 +4,12 @@
  * connects while another is served waits in the listen queue.
  */
 #include <errno.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "char_kind.h"
+#include "unix_socket.h"
 
 #define SERVER_SUFFIX ":server"
 #define CLIENT_SUFFIX ":client"
@@ -23,18 +22,14 @@
  * @peer: the connection, -1: none
  * @peer_left: it is only kept for what it sent last
  * @listener, @listen_source: of a server
- * @device, @inode: of the socket file made, so that no other is removed on close
  */
 struct socket_backend {
 	struct char_backend chr;
-	struct sockaddr_un address;
+	char path[sizeof(((struct unix_socket *)NULL)->path)];
 	int peer;
 	bool peer_left;
-	int listener;
+	struct unix_socket listener;
 	struct event_source *listen_source;
-	bool bound;
-	dev_t device;
-	ino_t inode;
 };
 
 static struct socket_backend *socket_of(const struct char_backend *chr)
@@ -68,9 +63,9 @@ static void socket_input_ended(struct char_backend *chr, int error)
 	struct socket_backend *sock = socket_of(chr);
 
 	socket_drop_peer(sock);
-	if (sock->listener < 0)
+	if (sock->listener.fd < 0)
 		log_info(chr->log, "%s: socket:%s: the server has closed the connection", chr->what,
-			 sock->address.sun_path);
+			 sock->path);
 	socket_listen_more(sock, true);
 }
 
@@ -90,7 +85,7 @@ static void on_socket_connection(void *arg, uint32_t events)
 
 	if (sock->peer >= 0 && !sock->peer_left)
 		return;
-	peer = accept4(sock->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	peer = accept4(sock->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (peer < 0)
 		return; /* it has gone again, or we are short of descriptors */
 	socket_drop_peer(sock);
@@ -102,161 +97,56 @@ static void on_socket_connection(void *arg, uint32_t events)
 
 /* ---- Opening ---- */
 
-static int socket_create(struct socket_backend *sock)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	return fd < 0 ? -errno : fd;
-}
-
-static int socket_connect(struct socket_backend *sock, int fd)
-{
-	const struct sockaddr *address = (const struct sockaddr *)&sock->address;
-
-	return connect(fd, address, sizeof(sock->address)) < 0 ? -errno : 0;
-}
-
-static int socket_bind(struct socket_backend *sock, int fd)
-{
-	const struct sockaddr *address = (const struct sockaddr *)&sock->address;
-
-	return bind(fd, address, sizeof(sock->address)) < 0 ? -errno : 0;
-}
-
-/* Does the socket file at the address have a listener? A full listen queue (EAGAIN) is one too. */
-static bool socket_is_stale(struct socket_backend *sock)
-{
-	int fd = socket_create(sock);
-	int error;
-
-	if (fd < 0)
-		return false;
-	error = socket_connect(sock, fd);
-	close(fd);
-	return error == -ECONNREFUSED;
-}
-
-/* 0: it was stale and is gone; else why not, logged. */
-static int socket_remove_stale(struct socket_backend *sock)
-{
-	const char *path = sock->address.sun_path, *what = sock->chr.what;
-	struct logger *log = sock->chr.log;
-	struct stat stat;
-	int error;
-
-	if (lstat(path, &stat) < 0)
-		return 0; /* gone, or binding again will say what is wrong */
-	if (!S_ISSOCK(stat.st_mode)) {
-		log_error(log,
-			  "%s: socket:%s:server: the file exists and is not a socket (remove it, "
-			  "or use another path)",
-			  what, path);
-		return -EEXIST;
-	}
-	if (!socket_is_stale(sock)) {
-		log_error(log,
-			  "%s: socket:%s:server: another process listens on it (use another "
-			  "path, or end that process)",
-			  what, path);
-		return -EADDRINUSE;
-	}
-	if (!unlink(path))
-		return 0;
-	error = -errno;
-	log_error(log, "%s: socket:%s:server: cannot remove the stale socket: %s", what, path,
-		  strerror(-error));
-	return error;
-}
-
-static int socket_bind_path(struct socket_backend *sock)
-{
-	const char *path = sock->address.sun_path;
-	struct stat stat;
-	int error = socket_bind(sock, sock->listener);
-
-	if (error == -EADDRINUSE) {
-		error = socket_remove_stale(sock);
-		if (error)
-			return error;
-		error = socket_bind(sock, sock->listener);
-	}
-	if (!error && lstat(path, &stat) < 0)
-		error = -errno;
-	if (error) {
-		log_error(sock->chr.log, "%s: socket:%s:server: cannot make the socket: %s%s",
-			  sock->chr.what, path, strerror(-error),
-			  error == -ENOENT ? " (its directory does not exist)" : "");
-		return error;
-	}
-	sock->bound = true;
-	sock->device = stat.st_dev;
-	sock->inode = stat.st_ino;
-	return 0;
-}
-
-static int socket_listen(struct socket_backend *sock)
+static int socket_listen(struct socket_backend *sock, const char *what)
 {
 	struct char_backend *chr = &sock->chr;
-	int error = socket_bind_path(sock);
+	int error = unix_socket_listen(chr->log, what, sock->path, &sock->listener);
 
 	if (error)
 		return error;
-	if (!listen(sock->listener, 1))
-		sock->listen_source = event_add_fd(chr->loop, sock->listener, LISTEN_EVENTS,
-						   chr->lock, on_socket_connection, sock);
+	sock->listen_source = event_add_fd(chr->loop, sock->listener.fd, LISTEN_EVENTS, chr->lock,
+					   on_socket_connection, sock);
 	if (sock->listen_source)
 		return 0;
 	error = -errno;
-	log_error(chr->log, "%s: socket:%s:server: cannot listen: %s", chr->what,
-		  sock->address.sun_path, strerror(-error));
+	log_error(chr->log, "%s: cannot listen: %s", what, strerror(-error));
 	return error;
 }
 
 static void socket_close(struct char_backend *chr)
 {
 	struct socket_backend *sock = socket_of(chr);
-	const char *path = sock->address.sun_path;
-	struct stat stat;
 
 	event_remove(sock->listen_source);
 	if (sock->peer >= 0)
 		close(sock->peer);
-	if (sock->bound && !lstat(path, &stat) && stat.st_dev == sock->device &&
-	    stat.st_ino == sock->inode)
-		unlink(path);
-	if (sock->listener >= 0)
-		close(sock->listener);
+	unix_socket_close(&sock->listener);
 }
 
 static int socket_init(struct socket_backend *sock, const char *path, size_t len)
 {
 	sock->peer = -1;
-	sock->listener = -1;
-	sock->address.sun_family = AF_UNIX;
-	if (len >= sizeof(sock->address.sun_path)) {
+	sock->listener.fd = -1;
+	if (len >= sizeof(sock->path)) {
 		log_error(sock->chr.log,
 			  "%s: socket path \"%s\" is too long, use at most %zu bytes",
-			  sock->chr.what, path, sizeof(sock->address.sun_path) - 1);
+			  sock->chr.what, path, sizeof(sock->path) - 1);
 		return -ENAMETOOLONG;
 	}
-	memcpy(sock->address.sun_path, path, len);
+	memcpy(sock->path, path, len);
 	return 0;
 }
 
 static int socket_open_server(struct char_backend *chr, const char *path, size_t len)
 {
 	struct socket_backend *sock = socket_of(chr);
+	char what[sizeof(sock->path) + 128];
 	int error = socket_init(sock, path, len);
 
 	if (error)
 		return error;
-	sock->listener = socket_create(sock);
-	if (sock->listener < 0) {
-		log_error(chr->log, "%s: cannot create a socket: %s", chr->what,
-			  strerror(-sock->listener));
-		return sock->listener;
-	}
-	error = socket_listen(sock);
+	snprintf(what, sizeof(what), "%s: socket:%s:server", chr->what, sock->path);
+	error = socket_listen(sock, what);
 	if (error)
 		socket_close(chr);
 	return error;
@@ -270,16 +160,13 @@ static int socket_open_client(struct char_backend *chr, const char *path, size_t
 
 	if (error)
 		return error;
-	fd = socket_create(sock);
-	error = fd < 0 ? fd : socket_connect(sock, fd);
-	if (error) {
+	fd = unix_socket_connect(sock->path);
+	if (fd < 0) {
 		log_error(chr->log,
 			  "%s: socket:%s: cannot connect: %s (start the server first, or "
 			  "add \":server\" to be it)",
-			  chr->what, sock->address.sun_path, strerror(-error));
-		if (fd >= 0)
-			close(fd);
-		return error;
+			  chr->what, sock->path, strerror(-fd));
+		return fd;
 	}
 	sock->peer = fd;
 	chr->connected = true;

@@ -8,8 +8,6 @@
 #define CONFIG_ADDRESS_PORT 0xcf8
 #define CONFIG_DATA_PORT 0xcfc
 #define CONFIG_ADDRESS_ENABLE BIT32(31)
-#define CONFIG_ADDRESS_MASK                                                                        \
-	0x80fffffcU /* the low two bits are reserved; the lane is the data port's */
 
 static struct pci_vdev *function_at(const struct pci_bus *pci, unsigned int bus, unsigned int devfn)
 {
@@ -56,7 +54,7 @@ static void address_write(void *arg, uint64_t offset, unsigned int size, uint64_
 	struct pci_bus *pci = arg;
 
 	if (!offset && size == 4)
-		__atomic_store_n(&pci->address, (uint32_t)value & CONFIG_ADDRESS_MASK,
+		__atomic_store_n(&pci->address, (uint32_t)value & PCI_CONFIG_ADDRESS_MASK,
 				 __ATOMIC_RELAXED);
 }
 

@@ -32,6 +32,9 @@ struct pci_bus {
 	struct pci_vdev *functions[PCI_SLOTS][PCI_FUNCTIONS];
 };
 
+/* The bits of CONFIG_ADDRESS that are there: the two low ones are reserved, the lane is the data port's. */
+#define PCI_CONFIG_ADDRESS_MASK 0x80fffffcU
+
 /* pci_access.c: the mechanisms by which the guest reaches config space */
 int pci_access_create(struct pci_bus *pci) __must_check;
 void pci_access_destroy(struct pci_bus *pci);

@@ -158,6 +158,11 @@ static int platform_create_parts(struct vmctx *ctx)
 	platform->pm = pm_create(ctx);
 	if (!platform->pm)
 		return -errno;
+	if (ctx->hv->no_cpus) {
+		platform->fw_cfg = fw_cfg_create(ctx);
+		if (!platform->fw_cfg)
+			return -errno;
+	}
 	return platform_create_ports(ctx);
 }
 
@@ -188,6 +193,7 @@ void platform_destroy(struct vmctx *ctx)
 	io_space_remove(&ctx->pio, &platform->i8042_data);
 	for (unsigned int i = 0; i < PLATFORM_UARTS; i++)
 		uart_destroy(platform->uart[i]);
+	fw_cfg_destroy(platform->fw_cfg);
 	pm_destroy(platform->pm);
 	rtc_destroy(platform->rtc);
 	pthread_mutex_destroy(&platform->irq_lock);
@@ -203,6 +209,7 @@ void platform_reset(struct vmctx *ctx)
 		uart_reset(platform->uart[i]);
 	rtc_reset(platform->rtc);
 	pm_reset(platform->pm);
+	fw_cfg_reset(platform->fw_cfg);
 }
 
 /* "com1".."com4" to 0..3, or -EINVAL. */

@@ -81,17 +81,17 @@ struct rtc {
 
 /* ---- The clock ---- */
 
-static struct rtc_instant host_now(void)
+static struct rtc_instant host_now(const struct rtc *rtc)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_REALTIME, &now);
+	vm_wall_clock(rtc->ctx, &now);
 	return (struct rtc_instant) { now.tv_sec, (uint32_t)now.tv_nsec };
 }
 
 static struct rtc_instant rtc_now(const struct rtc *rtc)
 {
-	struct rtc_instant now = host_now();
+	struct rtc_instant now = host_now(rtc);
 
 	now.seconds += rtc->state.offset.seconds;
 	now.ns += rtc->state.offset.ns;
@@ -104,7 +104,7 @@ static struct rtc_instant rtc_now(const struct rtc *rtc)
 
 static void rtc_set_clock(struct rtc *rtc, struct rtc_instant time)
 {
-	struct rtc_instant host = host_now();
+	struct rtc_instant host = host_now(rtc);
 	struct rtc_instant *offset = &rtc->state.offset;
 
 	offset->seconds = time.seconds - host.seconds;
@@ -209,7 +209,7 @@ static void rtc_arm(struct rtc *rtc)
 	if (wanted & RTC_C_ALARM)
 		delay = MIN(delay, delay_to_second(&rtc->last, rtc_alarm_next(cmos, cmos[RTC_REG_B],
 									      rtc->last.seconds)));
-	event_set_timer(rtc->timer, delay == UINT64_MAX ? 0 : MAX(delay, UINT64_C(1)), 0);
+	event_set_timer(rtc->timer, delay == UINT64_MAX ? 0 : MAX(delay, UINT64_C(1) + EVENT_SOON), 0);
 }
 
 static void on_rtc_timer(void *arg, uint32_t expirations)

@@ -32,6 +32,7 @@ struct ring_slot {
  * @add: make a buffer available, without a kick; -ENOSPC if the descriptors do not suffice
  * @kick_needed: does the device want to hear of what was added since the last call?
  * @get: take the next used buffer: its token and length; NULL if there is none
+ * @pending: is there one to get?
  * @disable_callback, @enable_callback: used buffer notifications; enabling tells if buffers were
  *                                      used in the meantime, for which none will come
  */
@@ -42,6 +43,7 @@ struct ring_ops {
 		   unsigned int in, bool indirect, void *token);
 	bool (*kick_needed)(struct ring *ring);
 	void *(*get)(struct ring *ring, uint32_t *len);
+	bool (*pending)(const struct ring *ring);
 	void (*disable_callback)(struct ring *ring);
 	bool (*enable_callback)(struct ring *ring);
 };
@@ -66,9 +68,16 @@ struct ring {
 	uint16_t avail_idx, kicked_idx, used_seen;
 	bool callbacks_off;
 	struct ring_slot *slots;
+
+	/* the packed ring's: areas, wrap counters, descriptors made available since the last kick */
+	struct vring_packed_desc *packed;
+	struct vring_packed_desc_event *driver_event, *device_event;
+	bool avail_wrap, used_wrap;
+	uint32_t added;
 };
 
 extern const struct ring_ops ring_split;
+extern const struct ring_ops ring_packed;
 
 /* Fields behind the split ring's arrays (virtio 1.4, 2.7.7 and 2.7.10). */
 uint16_t *ring_used_event(const struct ring *ring);

@@ -44,8 +44,13 @@ void machine_destroy(struct machine *machine)
 
 struct pci_vdev *machine_add(struct machine *machine, const char *spec)
 {
-	struct pci_vdev *dev = pci_add_device(machine->ctx, spec);
+	char with_packed[512]; /* every device offers packed rings; drivers choose */
+	bool is_virtio =
+		strstr(spec, "virtio-") && !strstr(spec, "packed=") && !strstr(spec, "modern=off");
+	struct pci_vdev *dev;
 
+	snprintf(with_packed, sizeof(with_packed), "%s%s", spec, is_virtio ? ",packed=on" : "");
+	dev = pci_add_device(machine->ctx, with_packed);
 	if (!dev) {
 		machine_log_print(machine);
 		fail_msg("cannot add %s", spec);

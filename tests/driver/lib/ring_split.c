@@ -142,12 +142,17 @@ static void slot_free(struct ring *ring, uint16_t head)
 	ring->slots[head].token = NULL;
 }
 
+static bool split_pending(const struct ring *ring)
+{
+	return __atomic_load_n(&ring->used->idx, __ATOMIC_ACQUIRE) != ring->used_seen;
+}
+
 static void *split_get(struct ring *ring, uint32_t *len)
 {
 	const struct vring_used_elem *elem = &ring->used->ring[ring->used_seen % ring->size];
 	void *token;
 
-	if (__atomic_load_n(&ring->used->idx, __ATOMIC_ACQUIRE) == ring->used_seen)
+	if (!split_pending(ring))
 		return NULL;
 	assert_true(elem->id < ring->size);
 	token = ring->slots[elem->id].token;
@@ -179,7 +184,7 @@ static bool split_enable_callback(struct ring *ring)
 	else
 		ring->avail->flags = 0;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return __atomic_load_n(&ring->used->idx, __ATOMIC_ACQUIRE) != ring->used_seen;
+	return split_pending(ring);
 }
 
 const struct ring_ops ring_split = {
@@ -188,6 +193,7 @@ const struct ring_ops ring_split = {
 	.add = split_add,
 	.kick_needed = split_kick_needed,
 	.get = split_get,
+	.pending = split_pending,
 	.disable_callback = split_disable_callback,
 	.enable_callback = split_enable_callback,
 };

@@ -13,7 +13,12 @@
 
 struct driver_params driver_params_at(unsigned int index)
 {
+	bool packed = index >= 32; /* the last third: packed rings have no legacy interface */
+
+	if (packed)
+		index = (index - 32) << 1;
 	return (struct driver_params) {
+		.packed = packed,
 		.legacy = index & 1,
 		.indirect = index & 2,
 		.event_idx = index & 4,
@@ -24,9 +29,10 @@ struct driver_params driver_params_at(unsigned int index)
 
 const char *driver_params_name(const struct driver_params *params, char *text, size_t size)
 {
-	snprintf(text, size, "%s%s%s,%s%s", params->legacy ? "legacy" : "modern",
-		 params->indirect ? ",indirect" : "", params->event_idx ? ",event_idx" : "",
-		 params->msix ? "msix" : "intx", params->ioeventfd ? ",ioeventfd" : "");
+	snprintf(text, size, "%s%s%s%s,%s%s", params->legacy ? "legacy" : "modern",
+		 params->packed ? ",packed" : "", params->indirect ? ",indirect" : "",
+		 params->event_idx ? ",event_idx" : "", params->msix ? "msix" : "intx",
+		 params->ioeventfd ? ",ioeventfd" : "");
 	return text;
 }
 
@@ -113,6 +119,9 @@ bool driver_negotiate(struct virtio_driver *driver, uint64_t features)
 		features &= ~BIT64(VIRTIO_RING_F_INDIRECT_DESC);
 	if (!driver->params.event_idx)
 		features &= ~BIT64(VIRTIO_RING_F_EVENT_IDX);
+	features &= ~DRIVER_FEATURES_ASKED | driver->params.extra;
+	if (!driver->params.packed)
+		features &= ~BIT64(VIRTIO_F_RING_PACKED);
 	driver->accepted = features & driver->offered;
 	if (driver->params.legacy)
 		driver->accepted &= UINT32_MAX;
@@ -142,7 +151,7 @@ static void ring_place(struct virtio_driver *driver, struct ring *ring)
 	}
 	ring->device_gpa = guest_alloc(driver->machine, used, 4);
 	ring->desc_gpa = guest_alloc(driver->machine, desc, 16);
-	ring->driver_gpa = guest_alloc(driver->machine, avail, 2);
+	ring->driver_gpa = guest_alloc(driver->machine, avail, 4);
 }
 
 void driver_queue_setup(struct virtio_driver *driver, uint16_t index, uint16_t size)
@@ -153,7 +162,7 @@ void driver_queue_setup(struct virtio_driver *driver, uint16_t index, uint16_t s
 
 	queue->driver = driver;
 	queue->index = index;
-	ring->ops = &ring_split;
+	ring->ops = driver_has(driver, VIRTIO_F_RING_PACKED) ? &ring_packed : &ring_split;
 	ring->machine = driver->machine;
 	ring->event_idx = driver_has(driver, VIRTIO_RING_F_EVENT_IDX);
 	if (ring->size != (size ? size : size_max))

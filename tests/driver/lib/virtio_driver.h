@@ -22,13 +22,22 @@
 /* struct driver_params - the ways in which every device is driven. */
 struct driver_params {
 	bool legacy;
+	bool packed; /* modern only */
 	bool indirect;
 	bool event_idx;
 	bool msix;
 	bool ioeventfd;
+	uint64_t extra; /* features to accept of those in DRIVER_FEATURES_ASKED */
 };
 
-#define DRIVER_COMBINATIONS 32
+/*
+ * Reserved feature bits that the driver accepts only if it is told to, for they change how it must
+ * behave: all of 33 to 49 but RING_PACKED, which @packed asks for, and RING_RESET.
+ */
+#define DRIVER_FEATURES_ASKED                                                                      \
+	((BIT64(50) - BIT64(33)) & ~(BIT64(VIRTIO_F_RING_PACKED) | BIT64(VIRTIO_F_RING_RESET)))
+
+#define DRIVER_COMBINATIONS 48
 
 /* The @index-th combination (0..DRIVER_COMBINATIONS), and what it is called ("modern,indirect"). */
 struct driver_params driver_params_at(unsigned int index);
@@ -140,6 +149,12 @@ bool driver_kick(struct driver_queue *queue);
 
 /* The next used buffer's token, or NULL. */
 void *driver_get_buf(struct driver_queue *queue, uint32_t *len);
+
+/* Is there a used buffer? */
+static inline bool driver_pending(const struct driver_queue *queue)
+{
+	return queue->ring.ops->pending(&queue->ring);
+}
 
 /* driver_get_buf(), running the loops until there is one; NULL after @timeout_ms. */
 void *driver_wait_buf(struct driver_queue *queue, uint32_t *len, int timeout_ms);

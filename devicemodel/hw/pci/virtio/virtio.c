@@ -41,6 +41,7 @@ static void vq_clear(struct vqueue_info *vq)
 	vq->msix_vector = VIRTIO_NO_VECTOR;
 	vq->last_avail = vq->avail_shadow = 0;
 	vq->used_idx = vq->published = 0;
+	vq->packed = vq->avail_wrap = vq->used_wrap = false;
 	vq_clear_chains(vq);
 }
 
@@ -64,7 +65,8 @@ void virtio_queue_enable(struct virtio_common *vc, struct vqueue_info *vq)
 	if (vq->enabled)
 		return;
 	vq->size = vq->size_written;
-	vq->ops = virtio_has_feature(vc, VIRTIO_F_RING_PACKED) ? &vq_packed_ops : &vq_split_ops;
+	vq->packed = virtio_has_feature(vc, VIRTIO_F_RING_PACKED);
+	vq->ops = vq->packed ? &vq_packed_ops : &vq_split_ops;
 	vq_apply_features(vc, vq);
 	vq_clear_chains(vq);
 	error = vq->ops->enable(vq);
@@ -83,6 +85,29 @@ void virtio_queue_enable(struct virtio_common *vc, struct vqueue_info *vq)
 	/* Buffers may be there already, without a kick (virtio 1.4, 2.6.1.2). */
 	if (vc->features_final)
 		vq_notify_device(vc, vq);
+}
+
+int virtio_queue_restore(struct virtio_common *vc, struct vqueue_info *vq)
+{
+	uint16_t last_avail = vq->last_avail, used_idx = vq->used_idx;
+	bool avail_wrap = vq->avail_wrap, used_wrap = vq->used_wrap;
+	int error;
+
+	vq->ops = vq->packed ? &vq_packed_ops : &vq_split_ops;
+	vq_apply_features(vc, vq);
+	vq_clear_chains(vq);
+	if (!vq->enabled)
+		return 0;
+	error = vq->ops->enable(vq);
+	if (error)
+		return error;
+	if (vq->packed && (last_avail >= vq->size || used_idx >= vq->size))
+		return -EINVAL;
+	vq->last_avail = vq->avail_shadow = last_avail;
+	vq->used_idx = vq->published = used_idx;
+	vq->avail_wrap = avail_wrap;
+	vq->used_wrap = used_wrap;
+	return 0;
 }
 
 void virtio_queue_reset(struct virtio_common *vc, struct vqueue_info *vq)

@@ -395,7 +395,8 @@ static void blk_fill_config(struct virtio_blk *blk)
 
 	block_get_info(blk->block, &info);
 	blk_set_capacity(blk);
-	config->seg_max = BLK_SEG_MAX;
+	/* A chain is no longer than the ring (virtio 1.4, 2.7.5.3.1). */
+	config->seg_max = (uint32_t)MAX(MIN(blk->vc.vqs[0].size_max - 2, BLK_SEG_MAX), 1);
 	config->blk_size = info.logical_block_size;
 	config->min_io_size = (uint16_t)(info.physical_block_size / info.logical_block_size);
 	config->physical_block_exp = (uint8_t)__builtin_ctz(config->min_io_size);
@@ -566,6 +567,15 @@ static const struct option_desc blk_options[] = {
 	{},
 };
 
+/* Nothing is in flight when it is saved; all that a driver can change is the cache mode. */
+static const struct state_field blk_config_state[] = {
+	{ STATE_FIELD(struct virtio_blk_config, wce), .max = 1 },
+	{ STATE_FIELD(struct virtio_blk_config, capacity), .match = true,
+	  .hint = "attach the image that it was saved with" },
+	{ STATE_FIELD(struct virtio_blk_config, blk_size), .match = true },
+	{},
+};
+
 VIRTIO_DEVICE(virtio_blk, {
 	.name = "virtio-blk", .summary = "disk from a raw image file or a block device of the host",
 	.device_id = VIRTIO_ID_BLOCK, .nvq = 1, .queue_size = BLK_QUEUE_SIZE,
@@ -577,5 +587,6 @@ VIRTIO_DEVICE(virtio_blk, {
 	.init = blk_init, .deinit = blk_deinit, .reset = blk_reset,
 	.quiesce = blk_quiesce, .qnotify = blk_qnotify, .queue_reset = blk_queue_reset,
 	.cfgwrite = blk_cfgwrite, .apply_features = blk_apply_features,
+	.config_state = blk_config_state,
 });
 /* clang-format on */

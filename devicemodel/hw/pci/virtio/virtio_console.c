@@ -283,6 +283,25 @@ static void console_quiesce(void *dev)
 	event_set_timer(console->again, 0, 0);
 }
 
+/* Since the driver was told last, perhaps of another host, things may have changed. */
+static void console_resume(void *dev)
+{
+	struct virtio_console *console = dev;
+	struct virtio_console_config *config = (void *)console->vc.config;
+	uint16_t columns, rows;
+
+	output_drain(console);
+	if (char_size(console->ports[0].chr, &columns, &rows) &&
+	    (columns != config->cols || rows != config->rows))
+		port_resized(&console->ports[0], columns, rows);
+	for (unsigned int i = 0; i < console->port_count; i++) {
+		struct console_port *port = &console->ports[i];
+
+		if (port->ready && port->host_open != char_connected(port->chr))
+			console_control_host_open(port, !port->host_open);
+	}
+}
+
 /* What a console has sent is used and the host's: it stays in the output ring. */
 static void console_reset(void *dev)
 {
@@ -294,7 +313,7 @@ static void console_reset(void *dev)
 
 		port->tx_done = 0;
 		port->pending = 0;
-		port->added = port->ready = port->guest_open = false;
+		port->added = port->ready = port->guest_open = port->host_open = false;
 	}
 	console_config_update(console);
 }
@@ -484,8 +503,11 @@ VIRTIO_DEVICE(virtio_console, {
 	.deinit = console_deinit,
 	.reset = console_reset,
 	.quiesce = console_quiesce,
+	.resume = console_resume,
 	.qnotify = console_qnotify,
 	.queue_reset = console_queue_reset,
 	.cfgwrite = console_cfgwrite,
+	.state = &console_state,
+	.config_state = console_config_state,
 });
 /* clang-format on */

@@ -42,6 +42,8 @@ enum console_message {
  * @discard: input is thrown away: what came before the guest closed the port
  * @pending: BIT32(enum console_message): what the driver is still to be told
  * @added: the driver was told of the port; @ready: it made it; @guest_open: a program opened it
+ * @host_open: what the driver was told, or is about to be, of the host's end
+ * @input, @input_len: in a saved state, input that the back end has
  */
 struct console_port {
 	struct virtio_console *console;
@@ -52,7 +54,9 @@ struct console_port {
 	uint64_t tx_done;
 	bool discard;
 	uint32_t pending;
-	bool added, ready, guest_open;
+	bool added, ready, guest_open, host_open;
+	uint32_t input_len;
+	uint8_t input[CHAR_INPUT_MAX];
 };
 
 /**
@@ -86,6 +90,10 @@ static inline bool console_port_is_console(const struct console_port *port)
 {
 	return port->id == 0 && (port->console->backend || !console_multiport(port->console));
 }
+
+/* virtio_console_state.c */
+extern const struct state_desc console_state;
+extern const struct state_field console_config_state[];
 
 /** console_again() - this device has more to do: go on when the event loop's other events had their turn. */
 void console_again(struct virtio_console *console);

@@ -114,6 +114,7 @@ void console_control_host_open(struct console_port *port, bool open)
 	/* One peer after another shows as closed, then opened, even if the driver hears it late. */
 	port->pending &= ~BIT32(CONSOLE_MESSAGE_OPENED);
 	port_pend(port, open ? CONSOLE_MESSAGE_OPENED : CONSOLE_MESSAGE_CLOSED);
+	port->host_open = open;
 	console_control_send(port->console);
 }
 
@@ -153,7 +154,8 @@ static void control_port_ready(struct console_port *port, bool success)
 	}
 	if (port->name[0])
 		port_pend(port, CONSOLE_MESSAGE_NAME);
-	if (char_connected(port->chr))
+	port->host_open = char_connected(port->chr);
+	if (port->host_open)
 		port_pend(port, CONSOLE_MESSAGE_OPENED);
 }
 

@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Making a virtio device: the kinds there are, the options they all have, what every device
- * offers, its queues.
+ * Making a virtio device: the options they all have, what every device offers, its queues.
  */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "virtio_transport.h"
-
-/* Filled by VIRTIO_DEVICE() at link time. */
-extern const struct virtio_ops *const __start_virtio_device_types[];
-extern const struct virtio_ops *const __stop_virtio_device_types[];
 
 #define COMMON(member) offsetof(struct virtio_common, member)
 
@@ -58,13 +53,6 @@ const struct option_desc virtio_common_options[] = {
 	  .help = "entries of each queue, a power of two; 0 for the device's own" },
 	{ .name = NULL },
 };
-
-const struct virtio_ops *virtio_device_get(unsigned int index)
-{
-	size_t count = (size_t)(__stop_virtio_device_types - __start_virtio_device_types);
-
-	return index < count ? __start_virtio_device_types[index] : NULL;
-}
 
 void virtio_offer(struct virtio_common *vc, unsigned int bit)
 {

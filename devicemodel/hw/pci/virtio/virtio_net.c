@@ -196,12 +196,17 @@ static void net_quiesce(void *dev)
 	event_set_timer(net->again, 0, 0);
 }
 
+/* The link may be another one than before: a saved state is loaded with the tap of this host. */
 static void net_resume(void *dev)
 {
 	struct virtio_net *net = dev;
+	bool up = net_link_up(net->backend);
+	bool changed = up != (net->config->status & VIRTIO_NET_S_LINK_UP);
 
+	if (changed)
+		net_set_link(net, up);
 	net_announce(net);
-	if (net->config->status & VIRTIO_NET_S_ANNOUNCE)
+	if (changed || net->config->status & VIRTIO_NET_S_ANNOUNCE)
 		virtio_config_changed(&net->vc);
 }
 
@@ -345,6 +350,6 @@ VIRTIO_DEVICE(virtio_net, {
 	.options = net_options, .init = net_init, .deinit = net_deinit, .reset = net_reset,
 	.quiesce = net_quiesce, .resume = net_resume, .qnotify = net_qnotify,
 	.queue_reset = net_queue_reset, .cfgwrite = net_cfgwrite,
-	.apply_features = net_apply_features,
+	.apply_features = net_apply_features, .state = &net_state, .config_state = net_config_state,
 });
 /* clang-format on */

@@ -169,6 +169,10 @@ uint8_t net_ctrl_command(struct virtio_net *net, const struct iovec *iov, int co
 /* No command was given yet: the filter lets in broadcasts and what is for the device. */
 void net_ctrl_reset(struct virtio_net *net);
 
+/* virtio_net_state.c */
+extern const struct state_desc net_state;
+extern const struct state_field net_config_state[];
+
 /* Put the offloads @guest_offloads in force. False: the host refuses, they stay as they were. */
 bool net_set_guest_offloads(struct virtio_net *net, uint64_t guest_offloads);
 

@@ -310,5 +310,8 @@ static const struct pci_vdev_ops virtio_pci_ops = {
 	.vdev_bar_moved = virtio_pci_bar_moved,
 	.vdev_cfgread = virtio_pci_cfg_read,
 	.vdev_cfgwritten = virtio_pci_cfg_written,
+	.vdev_save = virtio_pci_save,
+	.vdev_load = virtio_pci_load,
+	.vdev_apply = virtio_pci_apply,
 };
 PCI_DEVICE_TYPE(virtio_pci_ops);

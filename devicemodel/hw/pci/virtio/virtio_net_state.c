@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * virtio-net's saved state: what the driver set by commands. What follows from the negotiated
+ * features is not in it; frames and counters belong to the host.
+ */
+#include "virtio_net.h"
+
+static uint32_t unicast_bytes(const void *object)
+{
+	const struct virtio_net *net = object;
+
+	return net->filter.unicast.count * ETH_ALEN;
+}
+
+static uint32_t multicast_bytes(const void *object)
+{
+	const struct virtio_net *net = object;
+
+	return net->filter.multicast.count * ETH_ALEN;
+}
+
+#define NET(member) STATE_FIELD(struct virtio_net, member)
+#define NET_CONFIG(member) STATE_FIELD(struct virtio_net_config, member)
+
+static const struct state_field net_fields[] = {
+	{ STATE_BYTES(struct virtio_net, mac), .match = true,
+	  .hint = "give the device the mac= it had" },
+	{ NET(guest_offloads) },
+	{ NET(filter.promisc) },
+	{ NET(filter.allmulti) },
+	{ NET(filter.alluni) },
+	{ NET(filter.nomulti) },
+	{ NET(filter.nouni) },
+	{ NET(filter.nobcast) },
+	{ NET(filter.unicast.count), .max = NET_MAC_TABLE_MAX },
+	{ NET(filter.unicast.overflow) },
+	{ STATE_BYTES(struct virtio_net, filter.unicast.entries), .count_of = unicast_bytes },
+	{ NET(filter.multicast.count), .max = NET_MAC_TABLE_MAX },
+	{ NET(filter.multicast.overflow) },
+	{ STATE_BYTES(struct virtio_net, filter.multicast.entries), .count_of = multicast_bytes },
+	{ STATE_ARRAY(struct virtio_net, filter.vlans) },
+	{},
+};
+
+const struct state_field net_config_state[] = {
+	{ STATE_BYTES(struct virtio_net_config, mac) },
+	{ NET_CONFIG(status), .max = VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE },
+	{ NET_CONFIG(mtu), .match = true, .hint = "give the device the mtu= it had" },
+	{},
+};
+
+static const char *net_check(const void *object, const void *staged)
+{
+	const struct virtio_net *net = staged;
+
+	if (net->guest_offloads & ~net_guest_offloads(net->vc.negotiated_caps.bits[0]))
+		return "guest_offloads: not all of them were negotiated";
+	return NULL;
+}
+
+static void net_loaded(void *dev)
+{
+	struct virtio_net *net = dev;
+
+	net_set_guest_offloads(net, net->guest_offloads);
+}
+
+const struct state_desc net_state = {
+	.name = "virtio-net",
+	.version = 1,
+	.fields = net_fields,
+	.check = net_check,
+	.loaded = net_loaded,
+};

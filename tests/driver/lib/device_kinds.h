@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * device_kinds.h: every kind of virtio device that is registered, how to make one, and a simple
+ * request that shows that it works. Tests over all kinds take them from here; a kind that is
+ * registered and not in the table fails them.
+ */
+#ifndef TENON_TESTS_DEVICE_KINDS_H
+#define TENON_TESTS_DEVICE_KINDS_H
+
+#include "virtio_driver.h"
+
+#define KIND_SLOT 4 /* where kind_bench_create() puts the device */
+#define KIND_OTHER_SLOT 5 /* a virtio-rng that must go on whatever happens to it */
+#define KIND_REQUEST_MAX 256
+
+struct kind_bench;
+
+/*
+ * struct device_kind
+ * @name: as in -s
+ * @virtio_id, @transitional_id, @pci_class: as the specification has them; @transitional_id 0: no
+ *                                           legacy interface
+ * @queue: where a simple request goes
+ * @fill: writes its readable part and says how long it is (up to KIND_REQUEST_MAX)
+ * @in: bytes of its writable part; @used: the length that it is used with
+ * @make: prepare the host and write the options; false, with the reason printed, if that cannot be
+ *        done here
+ * @unmake: undo it
+ */
+struct device_kind {
+	const char *name;
+	uint16_t virtio_id, transitional_id, pci_class;
+	uint16_t queue;
+	uint32_t (*fill)(const struct virtio_driver *driver, uint8_t *out);
+	uint32_t in, used;
+	bool (*make)(struct kind_bench *bench, char *options, size_t size);
+	void (*unmake)(struct kind_bench *bench);
+};
+
+/* struct kind_bench - a machine with a device of @kind at KIND_SLOT. @path: of its file, if any */
+struct kind_bench {
+	const struct device_kind *kind;
+	struct machine *machine;
+	struct pci_vdev *dev;
+	char path[64];
+};
+
+/* The @index-th registered kind, NULL behind the last; fails the test if the table lacks it. */
+const struct device_kind *device_kind_at(unsigned int index);
+
+/* @options: more of them, or NULL. NULL, with the reason printed, if there can be none here. */
+struct kind_bench *kind_bench_create(const struct device_kind *kind,
+				     const struct machine_config *config, const char *options);
+void kind_bench_destroy(struct kind_bench *bench);
+
+/* struct kind_buffer - the simple request in guest memory, ready to be added. */
+struct kind_buffer {
+	uint64_t gpa;
+	uint32_t out, in;
+	struct segment segments[2];
+	unsigned int out_count, in_count;
+};
+
+struct kind_buffer kind_buffer(const struct device_kind *kind, struct virtio_driver *driver);
+
+/* Is its writable part still what it was filled with? */
+bool kind_buffer_untouched(const struct kind_buffer *buffer, struct machine *machine);
+
+/* Carry out the simple request; fails the test if it does not work. */
+void kind_request(const struct device_kind *kind, struct virtio_driver *driver);
+
+/* ---- Tables of tests over kinds ---- */
+
+/*
+ * struct kind_case - the state of a test over kinds.
+ * @kind, @params: what the test is run for
+ * @kind_bench ...: made by kind_case_open(), ended after the test, however that went
+ * @queue: where simple requests go
+ */
+struct kind_case {
+	const struct device_kind *kind;
+	struct driver_params params;
+
+	struct kind_bench *kind_bench;
+	struct machine *machine;
+	struct virtio_driver *driver;
+	struct driver_queue *queue;
+};
+
+/* The device is made, with @options added, and found by its driver. Skips the test if there can be none. */
+struct kind_case *kind_case_open(void **state, const struct machine_config *config,
+				 const char *options);
+
+/* The usual: ioeventfds as the parameters say, driver running with all features but the
+ * legacy NOTIFY_ON_EMPTY, which notifies in spite of all suppression. */
+struct kind_case *kind_case_run(void **state);
+
+struct kind_tests {
+	struct CMUnitTest *tests;
+	unsigned int count;
+};
+
+enum kind_axes {
+	KIND_AXIS_NONE = 0, /* modern, MSI-X, everything on */
+	KIND_AXIS_INTERFACE = 1, /* legacy, modern */
+	KIND_AXIS_ALL = 2, /* all combinations */
+};
+
+/* Add @test for each registered kind, in each of the combinations of @axes. Kinds without a legacy
+ * interface are left out where it would be used. The state of @test is a struct kind_case. */
+void kind_tests_add(struct kind_tests *tests, const char *name, CMUnitTestFunction test,
+		    enum kind_axes axes);
+
+int kind_tests_run(struct kind_tests *tests, const char *group);
+
+#endif

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * state_lab.h: what tests and the fuzz target do with saved states of devices: take and load them,
+ * change their values, and see whether a device that took one lives through an evil driver.
+ */
+#ifndef TENON_TESTS_STATE_LAB_H
+#define TENON_TESTS_STATE_LAB_H
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "../../devicemodel/hw/pci/virtio/virtio_pci.h"
+#include "device_kinds.h"
+#include "state.h"
+
+#define LAB_MEMORY MIB(4)
+#define LAB_OPTIONS "queue_size=8"
+
+/* struct lab_value - a value of a state: where it is, and what the table says of it. */
+struct lab_value {
+	char section[STATE_NAME_SIZE];
+	char field[128];
+	const struct state_field *desc;
+	size_t offset;
+	uint32_t size;
+};
+
+struct lab_state {
+	uint8_t *bytes;
+	size_t len;
+	struct lab_value *values;
+	unsigned int count, room;
+};
+
+static inline void lab_state_visit(void *arg, const struct state_value *value)
+{
+	struct lab_state *state = arg;
+	struct lab_value *kept;
+
+	if (state->count == state->room) {
+		state->room = state->room ? 2 * state->room : 1024;
+		state->values = realloc(state->values, state->room * sizeof(*state->values));
+		assert_non_null(state->values);
+	}
+	kept = &state->values[state->count++];
+	*kept = (struct lab_value) { .desc = value->desc,
+				     .offset = value->offset,
+				     .size = value->size };
+	snprintf(kept->section, sizeof(kept->section), "%s", value->section);
+	snprintf(kept->field, sizeof(kept->field), "%s", value->field);
+}
+
+/* The state of @dev, which is quiesced, or of all of the machine's functions if it is NULL. */
+static inline struct lab_state *lab_take(struct machine *machine, struct pci_vdev *dev)
+{
+	struct state_writer *writer = state_writer_create(machine->ctx->log);
+	struct lab_state *state = calloc(1, sizeof(*state));
+	const uint8_t *bytes;
+	int error;
+
+	assert_non_null(writer);
+	assert_non_null(state);
+	state_writer_trace(writer, lab_state_visit, state);
+	error = dev ? pci_save_device(dev, writer) : pci_save_devices(machine->ctx, writer);
+	if (error) {
+		machine_log_print(machine);
+		fail_msg("cannot save: %s", strerror(-error));
+	}
+	bytes = state_finish(writer, &state->len);
+	state->bytes = malloc(state->len);
+	assert_non_null(state->bytes);
+	memcpy(state->bytes, bytes, state->len);
+	state_writer_destroy(writer);
+	return state;
+}
+
+static inline void lab_state_free(struct lab_state *state)
+{
+	free(state->bytes);
+	free(state->values);
+	free(state);
+}
+
+/* Load it into @dev, or all functions. 0 or -errno. */
+static inline int lab_load(struct machine *machine, struct pci_vdev *dev, const uint8_t *bytes,
+			   size_t len)
+{
+	struct state_reader *reader = state_reader_open(machine->ctx->log, bytes, len);
+	int error;
+
+	if (!reader)
+		return -errno;
+	error = dev ? pci_load_device(dev, reader) : pci_load_devices(machine->ctx, reader);
+	if (!error)
+		error = state_commit(reader);
+	state_reader_close(reader);
+	return error;
+}
+
+/* Is the state of @dev what it was? The first difference is printed. */
+static inline bool lab_same(struct machine *machine, struct pci_vdev *dev,
+			    const struct lab_state *before)
+{
+	struct lab_state *now = lab_take(machine, dev);
+	bool same = now->len == before->len && !memcmp(now->bytes, before->bytes, now->len);
+
+	for (unsigned int i = 0; !same && i < MIN(now->count, before->count); i++) {
+		const struct lab_value *value = &now->values[i];
+
+		if (value->offset + value->size > before->len ||
+		    !memcmp(now->bytes + value->offset, before->bytes + value->offset, value->size))
+			continue;
+		print_message(
+			"%s: %s: 0x%llx now, 0x%llx before\n", value->section, value->field,
+			(unsigned long long)bytes_get(now->bytes + value->offset, value->size),
+			(unsigned long long)bytes_get(before->bytes + value->offset, value->size));
+		break;
+	}
+	lab_state_free(now);
+	return same;
+}
+
+/* ---- An evil driver ---- */
+
+static inline uint32_t lab_random(uint32_t *seed)
+{
+	*seed ^= *seed << 13;
+	*seed ^= *seed >> 17;
+	*seed ^= *seed << 5;
+	return *seed;
+}
+
+/* Lay noise over the page that @gpa is in, so that rings and what they lead to are nonsense. */
+static inline void lab_noise(struct machine *machine, uint64_t gpa, uint32_t *seed)
+{
+	uint32_t *page = paddr_guest2host(machine->ctx, gpa & ~UINT64_C(4095), 4096);
+
+	for (unsigned int i = 0; page && i < 1024; i++)
+		page[i] = lab_random(seed) & (i & 1 ? 0x7ffff : UINT32_MAX);
+}
+
+/* Accesses to the BARs wherever they are, kicks among them. */
+static inline void lab_poke(struct machine *machine, struct pci_vdev *dev, uint32_t *seed)
+{
+	for (unsigned int i = 0; i < PCI_BARS; i++) {
+		const struct pci_bar *bar = &dev->bar[i];
+		enum io_type type = bar->type == PCIBAR_IO ? IO_PIO : IO_MMIO;
+
+		for (unsigned int n = 0; n < 24 && bar->mapped; n++) {
+			uint32_t random = lab_random(seed);
+			uint64_t offset = random % MIN(bar->size, 0x48U);
+			unsigned int size = 1U << (random >> 16 & 3);
+
+			if (random & BIT32(20) && bar->size > VIRTIO_NOTIFY_OFFSET)
+				offset = VIRTIO_NOTIFY_OFFSET + (random & 0x1c);
+			if (random & BIT32(21))
+				guest_read(machine->ctx, type, bar->range.base + offset, size);
+			else if (offset != 0x12 && offset != 0x14) /* the status: no early reset */
+				guest_write(machine->ctx, type, bar->range.base + offset, size,
+					    random >> 22 & 0xff);
+		}
+	}
+}
+
+/* @dev, with whatever was loaded into it, goes on under an evil driver. It is not quiesced. */
+static inline void lab_abuse(struct machine *machine, struct pci_vdev *dev, uint32_t seed)
+{
+	struct virtio_common *vc = ((struct virtio_pci *)dev->arg)->vc;
+
+	seed |= 1;
+	for (unsigned int round = 0; round < 3; round++) {
+		for (unsigned int i = 0; i < vc->nvq; i++) {
+			lab_noise(machine, vc->vqs[i].desc_addr, &seed);
+			lab_noise(machine, vc->vqs[i].driver_addr, &seed);
+		}
+		lab_poke(machine, dev, &seed);
+		machine_poll(machine);
+	}
+}
+
+/* ---- The fuzz target ---- */
+
+#define LAB_FUZZ_KINDS 8
+
+/* A machine with a device of the @index-th kind and its driver, set up as usual. */
+static inline struct kind_bench *lab_bench(const struct device_kind *kind)
+{
+	struct machine_config config = { .memory_size = LAB_MEMORY };
+
+	return kind_bench_create(kind, &config, LAB_OPTIONS);
+}
+
+/*
+ * One input: the kind of device, then a state of the function at KIND_SLOT, whose length and
+ * checksum are put right before it is loaded.
+ */
+static inline int state_fuzz_one(const uint8_t *data, size_t len)
+{
+	static struct kind_bench *benches[LAB_FUZZ_KINDS];
+	static unsigned int count;
+	struct kind_bench *bench;
+	const struct device_kind *kind;
+	uint8_t *state;
+
+	for (unsigned int i = 0; !count && i < LAB_FUZZ_KINDS && (kind = device_kind_at(i)); i++) {
+		bench = lab_bench(kind);
+		if (bench)
+			benches[count++] = bench;
+	}
+	if (!len || !count)
+		return 0;
+	bench = benches[data[0] % count];
+	state = malloc(len);
+	memcpy(state, data + 1, len - 1);
+	state_seal(state, len - 1);
+	pci_quiesce_devices(bench->machine->ctx);
+	if (!lab_load(bench->machine, bench->dev, state, len - 1)) {
+		pci_resume_devices(bench->machine->ctx);
+		lab_abuse(bench->machine, bench->dev, (uint32_t)len);
+		pci_reset_devices(bench->machine->ctx);
+	} else {
+		pci_resume_devices(bench->machine->ctx);
+	}
+	machine_log_clear(bench->machine);
+	free(state);
+	return 0;
+}
+
+#endif
