@@ -2,7 +2,7 @@
 #
 # Targets beyond building: tests, checks, the demo, installation.
 
-.PHONY: help deps lint check demo bench install clean run-tests man
+.PHONY: api-headers help deps lint check demo bench install clean run-tests man
 
 help:
 	@echo 'make              build/opt/tenon'
@@ -13,7 +13,7 @@ help:
 	@echo 'make fuzz         build the fuzzers; tests/fuzz/run runs them'
 	@echo 'make lint         format, headers, licences'
 	@echo 'make man          doc/tenon.1 from its template and the option tables'
-	@echo 'make install      PREFIX=/usr/local DESTDIR='
+	@echo 'make install      PREFIX=/usr/local DESTDIR=; program, manual, headers for plugins'
 	@echo 'make deps         install the Debian packages that make check needs'
 	@echo 'Variables: CC, CFLAGS, SANITIZE=1, TSAN=1, MINIMAL=1, BUILD=dir, V=1'
 
@@ -34,6 +34,9 @@ run-tests: $(TESTS)
 
 lint:
 	@tests/lint
+
+api-headers:
+	@echo $(API_HEADERS)
 
 BENCH_SOURCES := $(sort $(wildcard tests/bench/bench_*.c))
 BENCHES := $(BENCH_SOURCES:%.c=$(BUILD)/%)

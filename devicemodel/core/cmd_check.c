@@ -2,6 +2,7 @@
 /*
  * tenon check-device: the checks that every virtio device must pass, on one device.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,12 +17,24 @@
 #define SPEC_SIZE 512
 
 static const char check_help[] =
-	"usage: tenon check-device [--plugin FILE.so]... [--seconds N] DEVICE|FILE.so[,OPTIONS]\n"
+	"usage: tenon check-device [options] DEVICE|FILE.so[,OPTIONS]\n"
 	"\n"
 	"Run every check that holds for all virtio devices on DEVICE, or on each device of the\n"
 	"plugin FILE.so, and print a line for each: ok, FAIL with the reason, or - where it does\n"
-	"not apply. Each check runs in a process of its own, for N seconds at most (default 20).\n"
+	"not apply. Each check runs in a process of its own.\n"
+	"\n"
+	"      --only CLAUSE       only the checks of this clause\n"
+	"      --plugin FILE.so    devices from a shared object; may be repeated\n"
+	"      --seconds N         time for one check, 1..3600 (default 20)\n"
+	"\n"
 	"Status: 0 all is well, 1 a check failed, 2 the device cannot be made.\n";
+
+/* struct check_command - the command line; @only NULL: all checks. */
+struct check_command {
+	struct logger log;
+	uint64_t seconds;
+	const char *only;
+};
 
 struct check_counts {
 	unsigned int ok, failed, omitted;
@@ -41,8 +54,9 @@ static void print_result(const struct device_check *check, enum check_result res
 	counts->omitted += result == CHECK_NOT_APPLICABLE;
 }
 
-static int check_device(const char *spec, unsigned int seconds)
+static int check_device(const struct check_command *command, const char *spec)
 {
+	unsigned int seconds = (unsigned int)command->seconds;
 	struct check_counts counts = { 0 };
 	const struct device_check *check;
 	char why[CHECK_WHY_SIZE];
@@ -52,15 +66,21 @@ static int check_device(const char *spec, unsigned int seconds)
 		return VM_END_BAD_ARGUMENTS;
 	}
 	printf("%s\n", spec);
-	for (unsigned int i = 0; (check = device_check_at(i)); i++)
-		print_result(check, device_check_run_apart(check, spec, seconds, why), why,
-			     &counts);
+	for (unsigned int i = 0; (check = device_check_at(i)); i++) {
+		enum check_result result;
+
+		if (command->only && strcmp(command->only, check->clause))
+			continue;
+		result = device_check_run_apart(check, spec, seconds, why);
+		print_result(check, result, why, &counts);
+	}
 	printf("%u ok, %u failed, %u not applicable\n", counts.ok, counts.failed, counts.omitted);
 	return counts.failed ? 1 : 0;
 }
 
 /* All devices from the @first-th on, each with @options, which begin with a comma if there are any. */
-static int check_devices_from(unsigned int first, const char *options, unsigned int seconds)
+static int check_devices_from(const struct check_command *command, unsigned int first,
+			      const char *options)
 {
 	const struct virtio_ops *ops;
 	char spec[SPEC_SIZE];
@@ -70,7 +90,7 @@ static int check_devices_from(unsigned int first, const char *options, unsigned 
 		int now;
 
 		snprintf(spec, sizeof(spec), "%s%s", ops->name, options);
-		now = check_device(spec, seconds);
+		now = check_device(command, spec);
 		status = MAX(status, now);
 	}
 	return status;
@@ -85,7 +105,7 @@ static unsigned int device_count(void)
 	return count;
 }
 
-static bool virtio_kind_exists(const char *name)
+static bool device_exists(const char *name)
 {
 	const struct virtio_ops *ops;
 
@@ -96,65 +116,85 @@ static bool virtio_kind_exists(const char *name)
 }
 
 /* A device's name has neither a dot nor a slash in it. */
-static int check_subject(struct logger *log, const char *subject, unsigned int seconds)
+static int check_subject(struct check_command *command, const char *subject)
 {
 	size_t length = strcspn(subject, ",");
 	unsigned int first = device_count();
-	char file[SPEC_SIZE];
+	char name[SPEC_SIZE - 64]; /* there is room for a device's name in its place */
 
-	if (strlen(subject) >= sizeof(file) - 64) {
-		log_error(log, "%.40s...: too long", subject);
+	if (strlen(subject) >= sizeof(name)) {
+		log_error(&command->log, "check-device: %.40s...: too long", subject);
 		return VM_END_BAD_ARGUMENTS;
 	}
-	snprintf(file, sizeof(file), "%.*s", (int)length, subject);
-	if (!strpbrk(file, "./")) {
-		if (virtio_kind_exists(file))
-			return check_device(subject, seconds);
-		log_error(log, "no virtio device is called %s (tenon devices lists them)", file);
-		return VM_END_BAD_ARGUMENTS;
-	}
-	if (virtio_plugin_load(log, file))
-		return VM_END_BAD_ARGUMENTS;
-	return check_devices_from(first, subject + length, seconds);
+	snprintf(name, sizeof(name), "%.*s", (int)length, subject);
+	if (strpbrk(name, "./"))
+		return virtio_plugin_load(&command->log, name)
+			       ? VM_END_BAD_ARGUMENTS
+			       : check_devices_from(command, first, subject + length);
+	if (device_exists(name))
+		return check_device(command, subject);
+	log_error(&command->log, "no virtio device is called %s (tenon devices lists them)", name);
+	return VM_END_BAD_ARGUMENTS;
 }
 
-static int run_check(struct logger *log, int argc, char **argv)
+static bool clause_exists(const char *clause)
 {
-	uint64_t seconds = CHECK_SECONDS;
-	int i;
+	const struct device_check *check;
 
-	for (i = 1; i + 1 < argc && argv[i][0] == '-'; i += 2) {
-		if (!strcmp(argv[i], "--plugin")) {
-			if (virtio_plugin_load(log, argv[i + 1]))
-				return VM_END_BAD_ARGUMENTS;
-		} else if (strcmp(argv[i], "--seconds")) {
-			break;
-		} else if (option_parse_uint(argv[i + 1], &seconds) || !seconds || seconds > 3600) {
-			log_error(log, "--seconds %s: not a number from 1 to 3600", argv[i + 1]);
-			return VM_END_BAD_ARGUMENTS;
-		}
+	for (unsigned int i = 0; (check = device_check_at(i)); i++)
+		if (!strcmp(check->clause, clause))
+			return true;
+	return false;
+}
+
+static int parse_option(struct check_command *command, const char *option, const char *value)
+{
+	struct logger *log = &command->log;
+
+	if (!strcmp(option, "--plugin"))
+		return virtio_plugin_load(log, value);
+	if (!strcmp(option, "--only")) {
+		command->only = value;
+		if (!clause_exists(value))
+			log_error(log, "--only %s: no check is of this clause", value);
+		return clause_exists(value) ? 0 : -EINVAL;
 	}
-	if (i == argc - 1 && argv[i][0] != '-')
-		return check_subject(log, argv[i], (unsigned int)seconds);
-	if (i == argc)
-		log_error(log, "check-device: no device given (tenon check-device --help)");
-	else
-		log_error(log, "check-device: %s: unknown option (tenon check-device --help)",
-			  argv[i]);
+	if (!strcmp(option, "--seconds")) {
+		if (!option_parse_uint(value, &command->seconds) && command->seconds >= 1 &&
+		    command->seconds <= 3600)
+			return 0;
+		log_error(log, "--seconds %s: not a number from 1 to 3600", value);
+		return -EINVAL;
+	}
+	log_error(log, "%s: unknown option (tenon check-device --help)", option);
+	return -EINVAL;
+}
+
+static int run_command(struct check_command *command, int argc, char **argv)
+{
+	int next = 1;
+
+	for (; next + 1 < argc && argv[next][0] == '-'; next += 2)
+		if (parse_option(command, argv[next], argv[next + 1]))
+			return VM_END_BAD_ARGUMENTS;
+	if (next == argc - 1 && argv[next][0] != '-')
+		return check_subject(command, argv[next]);
+	log_error(&command->log, "no device given, or more than one: tenon check-device [options] "
+				 "DEVICE|FILE.so[,OPTIONS]");
 	return VM_END_BAD_ARGUMENTS;
 }
 
 int cmd_check(int argc, char **argv)
 {
-	struct logger log;
+	struct check_command command = { .seconds = CHECK_SECONDS };
 	int status;
 
 	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
 		fputs(check_help, stdout);
 		return 0;
 	}
-	logger_init(&log, "tenon");
-	status = run_check(&log, argc, argv);
-	logger_deinit(&log);
+	logger_init(&command.log, "tenon");
+	status = run_command(&command, argc, argv);
+	logger_deinit(&command.log);
 	return status;
 }

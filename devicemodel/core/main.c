@@ -2,6 +2,7 @@
 /*
  * The command: which subcommand is wanted.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -68,8 +69,17 @@ static const struct {
 	{ "--help", cmd_help },	    { "-h", cmd_help },
 };
 
+/* What is opened later must not become standard input, output or error by chance. */
+static void open_standard_files(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			return;
+}
+
 int main(int argc, char **argv)
 {
+	open_standard_files();
 	for (unsigned int i = 0; argc > 1 && i < ARRAY_SIZE(commands); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run(argc - 1, argv + 1);

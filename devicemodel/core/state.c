@@ -203,18 +203,17 @@ struct logger *state_writer_log(const struct state_writer *writer)
 	return writer->log;
 }
 
-static void writer_visit(struct state_walk *walk, const struct state_field *field, uint32_t index)
+static void writer_visit(struct state_walk *walk, const struct state_field *field, uint32_t index,
+			 size_t offset)
 {
 	struct state_writer *writer = walk->arg;
 	struct state_value value = { .section = writer->section,
 				     .instance = writer->instance,
 				     .desc = field,
-				     .offset = writer->len - field->size,
+				     .offset = offset,
 				     .size = field->size };
 	char name[2 * STATE_PATH_SIZE];
 
-	if (!writer->visit)
-		return;
 	snprintf(name, sizeof(name), field->count > 1 ? "%s%s[%u]" : "%s%s", walk->path,
 		 field->name, index);
 	value.field = name;
@@ -224,14 +223,13 @@ static void writer_visit(struct state_walk *walk, const struct state_field *fiel
 static int write_values(struct state_walk *walk, const struct state_field *field, uint8_t *object,
 			const uint8_t *other, uint32_t count)
 {
-	for (uint32_t i = 0; i < count; i++) {
-		int error = writer_append(walk->arg, object + (size_t)i * field->size, field->size);
+	struct state_writer *writer = walk->arg;
+	size_t start = writer->len;
+	int error = writer_append(writer, object, (size_t)count * field->size);
 
-		if (error)
-			return error;
-		writer_visit(walk, field, i);
-	}
-	return 0;
+	for (uint32_t i = 0; i < count && !error && writer->visit; i++)
+		writer_visit(walk, field, i, start + (size_t)i * field->size);
+	return error;
 }
 
 static int write_too_many(struct state_walk *walk, const struct state_field *field, uint32_t count)

@@ -310,7 +310,7 @@ static int read_values(struct state_walk *walk, const struct state_field *field,
 	reader->at += (uint32_t)len;
 	if (field->match)
 		return read_match(walk, field, bytes, own, count);
-	for (uint32_t i = 0; i < count; i++) {
+	for (uint32_t i = 0; i < count && state_field_bounded(field); i++) {
 		uint64_t value = bytes_get(bytes + (size_t)i * field->size, field->size);
 
 		if (!state_value_valid(field, value))

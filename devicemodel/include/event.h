@@ -30,8 +30,8 @@ typedef void (*event_callback)(void *arg, uint32_t events);
  * Return: the source, owned by the loop until event_remove(); NULL with errno.
  */
 struct event_source *event_add_fd(struct event_loop *loop, int fd, uint32_t events,
-				  pthread_mutex_t *lock, event_callback callback, void *arg)
-	__must_check;
+				  pthread_mutex_t *lock, event_callback callback,
+				  void *arg) __must_check;
 
 /** event_set_events() - change what is waited for (0: nothing). 0 or -errno. */
 int event_set_events(struct event_source *source, uint32_t events);

@@ -37,10 +37,10 @@ void log_guest_message(struct logger *log, const struct log_site *site, const ch
 #define log_warning(log, ...) log_message(log, LOG_LEVEL_WARNING, __VA_ARGS__)
 #define log_info(log, ...) log_message(log, LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(log, ...) log_message(log, LOG_LEVEL_DEBUG, __VA_ARGS__)
-#define log_guest(log, ...)                                                       \
-	do {                                                                      \
-		static const struct log_site log_site_ = { __FILE__, __LINE__ }; \
-		log_guest_message(log, &log_site_, __VA_ARGS__);                  \
+#define log_guest(log, ...)                                                                        \
+	do {                                                                                       \
+		static const struct log_site log_site_ = { __FILE__, __LINE__ };                   \
+		log_guest_message(log, &log_site_, __VA_ARGS__);                                   \
 	} while (0)
 
 TENON_API_END

@@ -9,13 +9,13 @@
 #include "util.h"
 
 enum option_type {
-	OPTION_BOOL,   /* bool: "on", "off", "yes", "no", "true", "false", "1", "0"; bare name is on */
-	OPTION_UINT,   /* uint64_t: decimal or 0x-hex, within [min, max] */
-	OPTION_SIZE,   /* uint64_t bytes: number with K, M, G or T, within [min, max] */
+	OPTION_BOOL, /* bool: "on", "off", "yes", "no", "true", "false", "1", "0"; bare name is on */
+	OPTION_UINT, /* uint64_t: decimal or 0x-hex, within [min, max] */
+	OPTION_SIZE, /* uint64_t bytes: number with K, M, G or T, within [min, max] */
 	OPTION_STRING, /* char *: allocated, owned by the object, freed by options_free() */
-	OPTION_MAC,    /* uint8_t[6]: aa:bb:cc:dd:ee:ff */
-	OPTION_ENUM,   /* unsigned int: index into the "a|b|c" of @choices */
-	OPTION_LIST,   /* struct option_list: may be repeated, each value appended */
+	OPTION_MAC, /* uint8_t[6]: aa:bb:cc:dd:ee:ff */
+	OPTION_ENUM, /* unsigned int: index into the "a|b|c" of @choices */
+	OPTION_LIST, /* struct option_list: may be repeated, each value appended */
 };
 
 #define OPTION_LIST_MAX 32
@@ -27,7 +27,7 @@ struct option_list {
 };
 
 #define OPTION_POSITIONAL 0x1 /* takes the value that comes without a name */
-#define OPTION_REQUIRED 0x2   /* it is an error to leave it out */
+#define OPTION_REQUIRED 0x2 /* it is an error to leave it out */
 
 /**
  * struct option_desc - one option. A table ends with an entry whose @name is NULL.

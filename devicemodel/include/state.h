@@ -17,12 +17,18 @@
 #define STATE_NAME_SIZE 48 /* of a section, with its NUL */
 #define STATE_SECTIONS_MAX 65536
 
+/** state_field_bounded() - are there values that cannot be loaded into @field? */
+static inline bool state_field_bounded(const struct state_field *field)
+{
+	return field->is_bool || field->min || field->max;
+}
+
 /** state_value_valid() - may @value be loaded into @field? */
 static inline bool state_value_valid(const struct state_field *field, uint64_t value)
 {
 	if (field->is_bool)
 		return value <= 1;
-	return (!field->min && !field->max) || (value >= field->min && value <= field->max);
+	return !state_field_bounded(field) || (value >= field->min && value <= field->max);
 }
 
 /* ---- Saving ---- */

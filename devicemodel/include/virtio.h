@@ -201,6 +201,7 @@ struct virtio_common {
 
 	bool suspended;          /* virtio 1.4, 2.1.2: the driver set SUSPEND */
 	bool config_event_held;  /* a configuration change to be told when the device resumes */
+	uint8_t *config_shown;   /* what the driver sees of config while suspended */
 
 	/**
 	 * @translate: with ACCESS_PLATFORM, the guest physical address of [@addr, @addr + @len) of the

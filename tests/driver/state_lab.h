@@ -50,8 +50,9 @@ static inline void lab_state_visit(void *arg, const struct state_value *value)
 	snprintf(kept->field, sizeof(kept->field), "%s", value->field);
 }
 
-/* The state of @dev, which is quiesced, or of all of the machine's functions if it is NULL. */
-static inline struct lab_state *lab_take(struct machine *machine, struct pci_vdev *dev)
+/* lab_take(), with @values if @traced. */
+static inline struct lab_state *lab_take_as(struct machine *machine, struct pci_vdev *dev,
+					    bool traced)
 {
 	struct state_writer *writer = state_writer_create(machine->ctx->log);
 	struct lab_state *state = calloc(1, sizeof(*state));
@@ -60,7 +61,8 @@ static inline struct lab_state *lab_take(struct machine *machine, struct pci_vde
 
 	assert_non_null(writer);
 	assert_non_null(state);
-	state_writer_trace(writer, lab_state_visit, state);
+	if (traced)
+		state_writer_trace(writer, lab_state_visit, state);
 	error = dev ? pci_save_device(dev, writer) : pci_save_devices(machine->ctx, writer);
 	if (error) {
 		machine_log_print(machine);
@@ -72,6 +74,12 @@ static inline struct lab_state *lab_take(struct machine *machine, struct pci_vde
 	memcpy(state->bytes, bytes, state->len);
 	state_writer_destroy(writer);
 	return state;
+}
+
+/* The state of @dev, which is quiesced, or of all of the machine's functions if it is NULL. */
+static inline struct lab_state *lab_take(struct machine *machine, struct pci_vdev *dev)
+{
+	return lab_take_as(machine, dev, false);
 }
 
 static inline void lab_state_free(struct lab_state *state)
@@ -97,27 +105,55 @@ static inline int lab_load(struct machine *machine, struct pci_vdev *dev, const 
 	return error;
 }
 
-/* Is the state of @dev what it was? The first difference is printed. */
-static inline bool lab_same(struct machine *machine, struct pci_vdev *dev,
-			    const struct lab_state *before)
+/* Is the state of @dev the @len @bytes? The first difference is printed. */
+static inline bool lab_same(struct machine *machine, struct pci_vdev *dev, const uint8_t *bytes,
+			    size_t len)
 {
 	struct lab_state *now = lab_take(machine, dev);
-	bool same = now->len == before->len && !memcmp(now->bytes, before->bytes, now->len);
+	bool same = now->len == len && !memcmp(now->bytes, bytes, len);
 
-	for (unsigned int i = 0; !same && i < MIN(now->count, before->count); i++) {
+	lab_state_free(now);
+	if (same)
+		return true;
+	now = lab_take_as(machine, dev, true);
+	for (unsigned int i = 0; i < now->count; i++) {
 		const struct lab_value *value = &now->values[i];
 
-		if (value->offset + value->size > before->len ||
-		    !memcmp(now->bytes + value->offset, before->bytes + value->offset, value->size))
+		if (value->offset + value->size > len ||
+		    !memcmp(now->bytes + value->offset, bytes + value->offset, value->size))
 			continue;
 		print_message(
 			"%s: %s: 0x%llx now, 0x%llx before\n", value->section, value->field,
 			(unsigned long long)bytes_get(now->bytes + value->offset, value->size),
-			(unsigned long long)bytes_get(before->bytes + value->offset, value->size));
+			(unsigned long long)bytes_get(bytes + value->offset, value->size));
 		break;
 	}
 	lab_state_free(now);
-	return same;
+	return false;
+}
+
+/* ---- Moving ---- */
+
+/* The driver's memory is the guest's, and that has been copied; its pointers lead to the new one. */
+static inline void lab_driver_move(struct virtio_driver *driver, struct machine *machine)
+{
+	driver->machine = machine;
+	driver->pci.machine = machine;
+	for (unsigned int i = 0; i < driver->queue_count; i++) {
+		struct ring *ring = &driver->queues[i].ring;
+		uint64_t desc, avail, used;
+
+		if (!ring->ops)
+			continue;
+		ring->machine = machine;
+		ring->ops->sizes(ring->size, &desc, &avail, &used);
+		ring->desc = guest_ptr(machine, ring->desc_gpa, desc);
+		ring->packed = (void *)ring->desc;
+		ring->avail = guest_ptr(machine, ring->driver_gpa, avail);
+		ring->driver_event = (void *)ring->avail;
+		ring->used = guest_ptr(machine, ring->device_gpa, used);
+		ring->device_event = (void *)ring->used;
+	}
 }
 
 /* ---- An evil driver ---- */
@@ -169,7 +205,7 @@ static inline void lab_abuse(struct machine *machine, struct pci_vdev *dev, uint
 
 	seed |= 1;
 	for (unsigned int round = 0; round < 3; round++) {
-		for (unsigned int i = 0; i < vc->nvq; i++) {
+		for (unsigned int i = 0; round && i < vc->nvq; i++) {
 			lab_noise(machine, vc->vqs[i].desc_addr, &seed);
 			lab_noise(machine, vc->vqs[i].driver_addr, &seed);
 		}
@@ -182,12 +218,12 @@ static inline void lab_abuse(struct machine *machine, struct pci_vdev *dev, uint
 
 #define LAB_FUZZ_KINDS 8
 
-/* A machine with a device of the @index-th kind and its driver, set up as usual. */
-static inline struct kind_bench *lab_bench(const struct device_kind *kind)
+/* A small machine with a small device of @kind, or NULL. */
+static inline struct kind_bench *lab_bench(const struct device_kind *kind, bool packed)
 {
 	struct machine_config config = { .memory_size = LAB_MEMORY };
 
-	return kind_bench_create(kind, &config, LAB_OPTIONS);
+	return kind_bench_create(kind, &config, packed ? LAB_OPTIONS ",packed=on" : LAB_OPTIONS);
 }
 
 /*
@@ -203,7 +239,7 @@ static inline int state_fuzz_one(const uint8_t *data, size_t len)
 	uint8_t *state;
 
 	for (unsigned int i = 0; !count && i < LAB_FUZZ_KINDS && (kind = device_kind_at(i)); i++) {
-		bench = lab_bench(kind);
+		bench = lab_bench(kind, true);
 		if (bench)
 			benches[count++] = bench;
 	}

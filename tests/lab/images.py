@@ -56,11 +56,13 @@ def fetch_kernel():
             raise ImageError(f"apt knows none of {', '.join(KERNEL_PACKAGES)}: add Debian's "
                              "bookworm and bookworm-security to its sources")
         print(f"lab: downloading {name} into {CACHE}", file=sys.stderr)
-        if subprocess.run(("apt-get", "download", "-qq", name), cwd=CACHE, check=False).returncode:
+        # As root apt would hand the download to a user who cannot write here, and complain.
+        download = ("apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root")
+        if subprocess.run((*download, name), cwd=CACHE, check=False).returncode:
             # The mirror has moved on since the last update: names of old point releases vanish.
             subprocess.run(("apt-get", "update", "-qq"), check=False)
             name = newest_kernel_package()
-            subprocess.run(("apt-get", "download", "-qq", name), cwd=CACHE, check=True)
+            subprocess.run((*download, name), cwd=CACHE, check=True)
         packages = list(CACHE.glob("linux-image-*.deb"))
     folder = CACHE / packages[-1].name.split("_")[0]
     if not folder.exists():
@@ -173,7 +175,7 @@ class Ramdisk:
                 "for m in list(sys.modules.values()):\n"
                 "    for a in ('__file__', '__cached__'): print(getattr(m, a, None) or '')")
         self.add_program(sys.executable)
-        loaded = output(sys.executable, "-I", "-S", "-c", code, LAB)
+        loaded = output(sys.executable, "-B", "-I", "-S", "-c", code, LAB)
         for name in loaded.splitlines():
             if os.path.exists(name) and not name.startswith(str(LAB)):
                 (self.add_program if name.endswith(".so") else self.add)(name)

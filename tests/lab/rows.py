@@ -100,7 +100,7 @@ def device_row(row, *append):
 @row
 def ten_reboots(row):
     """Ten guest reboots in one process. The longest row: first, so that no worker waits for it."""
-    row.deadline += ROW_SECONDS
+    row.deadline += 2 * ROW_SECONDS
     devices = [f"virtio-blk,{row.disk('data', MIB)},serial=data",
                f"virtio-blk,{row.path('scratch')},serial=scratch",
                f"virtio-net,tap={row.tap()}", "virtio-rng"]
@@ -267,7 +267,7 @@ def sigterm_twice(row):
     asked = time.monotonic()
     guest.process.send_signal(signal.SIGTERM)
     guest.finish(5)
-    row.check(time.monotonic() - asked < 5, f"it took {time.monotonic() - asked:.1f} s")
+    row.check(time.monotonic() - asked < 20, f"it took {time.monotonic() - asked:.1f} s")
 
 
 @row
@@ -278,7 +278,7 @@ def sigterm_ignored(row):
     asked = time.monotonic()
     guest.finish(5)
     seconds = time.monotonic() - asked
-    row.check(25 < seconds < 40, f"it took {seconds:.1f} s")
+    row.check(25 < seconds < 60, f"it took {seconds:.1f} s")
 
 
 @row

@@ -37,7 +37,7 @@ class Worker:
         environment = dict(os.environ, LAB_WORKER=str(number), LAB_IMAGES=str(folder),
                            LAB_TENON=str(tenon))
         # Neither survives this process: serve.py ends its guests on SIGTERM.
-        command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-E", "-s", "-S",
+        command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-B", "-E", "-s", "-S",
                    str(LAB / "serve.py")]
         if emulated:
             command = self.outer_machine(number, folder)
@@ -50,8 +50,8 @@ class Worker:
         # The CPU model and the single processor are what the stock kernel survives under QEMU 7.2.
         return ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64",
                 "-accel", "tcg", "-cpu", "qemu64,+svm,+npt", "-machine", "pc,memory-backend=ram",
-                "-object", "memory-backend-ram,id=ram,size=2G,reserve=off", "-smp", "1", "-nodefaults",
-                "-display", "none", "-no-reboot", "-kernel", str(folder / "vmlinuz"),
+                "-object", "memory-backend-ram,id=ram,size=2G,reserve=off",
+                "-smp", "1", "-nodefaults", "-display", "none", "-no-reboot", "-kernel", str(folder / "vmlinuz"),
                 "-initrd", str(folder / "outer.cpio"),
                 "-serial", f"file:{folder}/outer-{number}.log",
                 "-append", f"console=ttyS0 quiet panic=-1 mitigations=off LAB_WORKER={number} "

@@ -21,13 +21,13 @@
 #define IOV_MAX_PROOF 4 /* iovecs that a device has */
 
 /* Functions without a body return anything. */
-bool any_bool(void);
-uint8_t any_u8(void);
-uint16_t any_u16(void);
-uint32_t any_u32(void);
-uint64_t any_u64(void);
-int any_int(void);
-struct vring_desc any_desc(void);
+bool nondet_bool(void);
+uint8_t nondet_u8(void);
+uint16_t nondet_u16(void);
+uint32_t nondet_u32(void);
+uint64_t nondet_u64(void);
+int nondet_int(void);
+struct vring_desc nondet_desc(void);
 
 #define prove(condition, text) __CPROVER_assert(condition, text)
 #define assume(condition) __CPROVER_assume(condition)
@@ -42,7 +42,7 @@ static inline void prove_readable(const void *from, size_t len)
 static inline uint64_t shared_load(const void *from, size_t len)
 {
 	prove_readable(from, len);
-	return any_u64();
+	return nondet_u64();
 }
 
 #define __atomic_load_n(from, order) ((__typeof__(*(from) + 0))shared_load(from, sizeof(*(from))))
@@ -52,7 +52,7 @@ static inline void shared_copy(void *to, const void *from, size_t len)
 {
 	prove_readable(from, len);
 	prove(len == sizeof(struct vring_desc), "a descriptor is read whole");
-	*(struct vring_desc *)to = any_desc();
+	*(struct vring_desc *)to = nondet_desc();
 }
 
 #define memcpy(to, from, len) shared_copy(to, from, len)
@@ -67,7 +67,7 @@ void *guest_memory_host(const struct guest_memory *memory, uint64_t gpa, uint64_
 {
 	uint8_t *area;
 
-	if (len > AREA_MAX || any_bool())
+	if (len > AREA_MAX || nondet_bool())
 		return NULL;
 	area = malloc(AREA_MAX);
 	assume(area != NULL);
@@ -78,7 +78,7 @@ void *guest_memory_host(const struct guest_memory *memory, uint64_t gpa, uint64_
 int guest_memory_iov(const struct guest_memory *memory, uint64_t gpa, uint64_t len,
 		     struct iovec *iov, int max)
 {
-	int count = any_int();
+	int count = nondet_int();
 
 	prove(max >= 0, "the number of iovecs left is not negative");
 	if (count == -EFAULT || count == -EMSGSIZE)
@@ -87,7 +87,7 @@ int guest_memory_iov(const struct guest_memory *memory, uint64_t gpa, uint64_t l
 	if (count > max)
 		return -EMSGSIZE;
 	for (int i = 0; i < count; i++)
-		iov[i].iov_len = any_u64();
+		iov[i].iov_len = nondet_u64();
 	return count;
 }
 
@@ -128,7 +128,7 @@ static inline bool world_create(struct world *world, const struct vq_ops *ops)
 	world->vc.vqs = vq;
 	world->vc.nvq = 1;
 	world->vc.running = true;
-	world->n_iov = any_int();
+	world->n_iov = nondet_int();
 	assume(world->n_iov >= 0 && world->n_iov <= IOV_MAX_PROOF);
 	vq->vc = &world->vc;
 	vq->slots = world->slots;
@@ -136,13 +136,13 @@ static inline bool world_create(struct world *world, const struct vq_ops *ops)
 	vq->free_slots = world->free_slots;
 	vq->size = vq->size_max = SIZE;
 	vq->ops = ops;
-	vq->desc_addr = any_u64();
-	vq->driver_addr = any_u64();
-	vq->device_addr = any_u64();
-	vq->event_idx = any_bool();
-	vq->indirect = any_bool();
-	vq->in_order = any_bool();
-	vq->notify_on_empty = any_bool();
+	vq->desc_addr = nondet_u64();
+	vq->driver_addr = nondet_u64();
+	vq->device_addr = nondet_u64();
+	vq->event_idx = nondet_bool();
+	vq->indirect = nondet_bool();
+	vq->in_order = nondet_bool();
+	vq->notify_on_empty = nondet_bool();
 	if (ops->enable(vq))
 		return false;
 	vq->enabled = true;

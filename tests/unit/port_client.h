@@ -42,7 +42,7 @@ static inline uint64_t client_now_ns(void)
 struct port_vm {
 	struct captured_log captured;
 	struct vm_config config;
-	char folder[64], path[96], options[128];
+	char folder[64], path[96], options[256];
 	struct vmctx *ctx;
 	pthread_t thread;
 	bool runs;
@@ -239,6 +239,14 @@ static inline char *__format_printf(2, 3)
 #define assert_reply(client, expected, ...)                                                        \
 	do {                                                                                       \
 		char *reply_ = client_ask(client, __VA_ARGS__);                                    \
+		assert_string_equal(reply_, expected);                                             \
+		free(reply_);                                                                      \
+	} while (0)
+
+#define assert_next(client, expected)                                                              \
+	do {                                                                                       \
+		char *reply_ = client_reply(client);                                               \
+		assert_non_null(reply_);                                                           \
 		assert_string_equal(reply_, expected);                                             \
 		free(reply_);                                                                      \
 	} while (0)

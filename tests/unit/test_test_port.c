@@ -5,6 +5,8 @@
  */
 #include "port_client.h"
 
+#include <sched.h>
+
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
@@ -171,7 +173,7 @@ static void test_bad_lines(void **state)
 	assert_reply(&f->client, "OK 0x00000000000000", "read 0 7");
 	client_send(&f->client, "inb 0\0x70\n", 10);
 	assert_reply(&f->client, "ERR unknown command", "endianness");
-	assert_string_equal(client_reply(&f->client), "OK little");
+	assert_next(&f->client, "OK little");
 }
 
 static void test_partial_lines(void **state)
@@ -181,9 +183,9 @@ static void test_partial_lines(void **state)
 
 	for (size_t i = 0; i < sizeof(line) - 1; i++)
 		client_send(&f->client, &line[i], 1);
-	assert_string_equal(client_reply(&f->client), "OK 0x0000000010051af4");
-	assert_string_equal(client_reply(&f->client), "OK little");
-	assert_string_equal(client_reply(&f->client), "OK 0x00ff");
+	assert_next(&f->client, "OK 0x0000000010051af4");
+	assert_next(&f->client, "OK little");
+	assert_next(&f->client, "OK 0x00ff");
 }
 
 static void test_many_lines_at_once(void **state)
@@ -239,7 +241,7 @@ static void test_much_data(void **state)
 		line[head + i] = "0123456789abcdef"[(i * 7 + i / 4096) & 15];
 	line[head + 2 * len] = '\n';
 	client_send(&f->client, line, head + 2 * len + 1);
-	assert_string_equal(client_reply(&f->client), "OK");
+	assert_next(&f->client, "OK");
 	reply = client_ask(&f->client, "read 0x100000 %zu", len);
 	assert_int_equal(strlen(reply), 5 + 2 * len);
 	assert_memory_equal(reply + 5, line + head, 2 * len);
@@ -251,7 +253,7 @@ static void test_much_data(void **state)
 	memcpy(line + head, reply + 3, len);
 	line[head + len] = '\n';
 	client_send(&f->client, line, head + len + 1);
-	assert_string_equal(client_reply(&f->client), "OK");
+	assert_next(&f->client, "OK");
 	free(reply);
 	len = MIB(4);
 	for (uint64_t at = 0; at < len; at += 0x11111)
@@ -626,11 +628,11 @@ static void test_reset(void **state)
 		driver_add(&driver, 32);
 		assert_irqs(&f->client, "raise 19 ");
 		client_send(&f->client, lines, strlen(lines));
-		assert_string_equal(client_reply(&f->client), "OK");
-		assert_string_equal(client_reply(&f->client), "OK");
+		assert_next(&f->client, "OK");
+		assert_next(&f->client, "OK");
 		assert_irqs(&f->client, "lower 19 ");
-		assert_string_equal(client_reply(&f->client), "OK 0x0000000000000000");
-		assert_string_equal(client_reply(&f->client), "OK 0x0000");
+		assert_next(&f->client, "OK 0x0000000000000000");
+		assert_next(&f->client, "OK 0x0000");
 		assert_int_equal(client_get(&f->client, "readw 0x%llx",
 					    (unsigned long long)FUNCTION + PCI_COMMAND),
 				 0);
@@ -643,15 +645,23 @@ static void test_reset(void **state)
 	assert_int_equal(driver_used(&driver), 1);
 }
 
+/* @line is answered, and is the VM's last. */
+static void assert_ends(struct fixture *f, const char *line, int status)
+{
+	client_send(&f->client, line, strlen(line));
+	client_send(&f->client, "endianness\n", 11);
+	assert_int_equal(port_vm_wait(&f->vm), status);
+	assert_next(&f->client, "OK");
+	assert_null(client_line(&f->client));
+}
+
 static void test_no_reboot(void **state)
 {
 	struct fixture *f = *state;
 
 	f->vm.config.no_reboot = true;
 	start(f, NULL);
-	assert_ok(&f->client, "outb 0xcf9 6");
-	assert_int_equal(port_vm_wait(&f->vm), VM_END_RESET);
-	assert_null(client_line(&f->client));
+	assert_ends(f, "outb 0xcf9 6\n", VM_END_RESET);
 }
 
 static void test_debug_exit(void **state)
@@ -660,9 +670,7 @@ static void test_debug_exit(void **state)
 
 	f->vm.config.debug_exit = true;
 	start(f, NULL);
-	assert_ok(&f->client, "outb 0xf4 5");
-	assert_int_equal(port_vm_wait(&f->vm), VM_END_DEBUG_EXIT + 5);
-	assert_null(client_line(&f->client));
+	assert_ends(f, "outb 0xf4 5\n", VM_END_DEBUG_EXIT + 5);
 }
 
 /* Soft off is answered, ends the VM and takes the socket away. */
@@ -670,9 +678,7 @@ static void test_power_off(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_ok(&f->client, "outw 0x604 0x3400");
-	assert_int_equal(port_vm_wait(&f->vm), VM_END_POWEROFF);
-	assert_null(client_line(&f->client));
+	assert_ends(f, "outw 0x604 0x3400\n", VM_END_POWEROFF);
 	assert_int_equal(access(f->vm.path, F_OK), -1);
 }
 
@@ -711,7 +717,7 @@ static void test_second_client_waits(void **state)
 	assert_reply(&f->client, "OK 0x00ff", "inb 0x0e00");
 	assert_int_equal(recv(second.fd, second.in, 1, MSG_DONTWAIT), -1);
 	client_close(&f->client);
-	assert_string_equal(client_reply(&second), "OK little");
+	assert_next(&second, "OK little");
 	f->client = second;
 }
 
@@ -724,7 +730,7 @@ static void test_half_close(void **state)
 		client_send(&f->client, "inb 0x0e00\n", 11);
 	shutdown(f->client.fd, SHUT_WR);
 	for (unsigned int i = 0; i < 1000; i++)
-		assert_string_equal(client_reply(&f->client), "OK 0x00ff");
+		assert_next(&f->client, "OK 0x00ff");
 	assert_null(client_line(&f->client));
 }
 
@@ -787,7 +793,7 @@ static void test_options(void **state)
 	assert_refused(
 		vm,
 		"test,socket=/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 		"too long");
 	snprintf(spec, sizeof(spec), "test,socket=%s", vm->folder);
 	assert_refused(vm, spec, "is not a socket");
@@ -796,7 +802,8 @@ static void test_options(void **state)
 	assert_refused(vm, spec, "another process listens");
 	close(fd); /* now it is stale */
 	vm->config.kernel = "vmlinuz";
-	assert_true(port_vm_create(vm));
+	if (!port_vm_create(vm))
+		fail_msg("%s", vm->captured.lines[vm->captured.count - 1]);
 	assert_int_equal(port_vm_logged(vm, "-k vmlinuz: the test port runs no kernel"), 1);
 	assert_int_equal(access(vm->path, F_OK), 0);
 }
@@ -960,21 +967,71 @@ static double measure(struct fixture *f, const char *line)
 	return ROUND_TRIPS / ((double)(client_now_ns() - start_ns) / 1e9);
 }
 
+/* The same, so many lines in one message that a round trip counts for nothing. */
+static double measure_batches(struct fixture *f, const char *line)
+{
+	const unsigned int batch = 100, rounds = ROUND_TRIPS / batch;
+	size_t len = strlen(line), used = 0;
+	char lines[100 * 32];
+	uint64_t start_ns;
+
+	for (unsigned int i = 0; i < batch; i++, used += len)
+		memcpy(lines + used, line, len);
+	start_ns = client_now_ns();
+	for (unsigned int i = 0; i < rounds; i++) {
+		unsigned int replies = 0;
+
+		client_send(&f->client, lines, used);
+		while (replies < batch) {
+			char reply[4096];
+			ssize_t got = recv(f->client.fd, reply, sizeof(reply), 0);
+
+			assert_true(got > 0);
+			for (ssize_t at = 0; at < got; at++)
+				replies += reply[at] == '\n';
+		}
+	}
+	return rounds * batch / ((double)(client_now_ns() - start_ns) / 1e9);
+}
+
+/* Where a wake-up of another CPU is dear, as in a VM, one CPU for both is faster. */
+static void run_on_one_cpu(cpu_set_t *before)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	assert_int_equal(sched_getaffinity(0, sizeof(*before), before), 0);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+}
+
 /* What is promised is 50,000 a second; a loaded machine under a sanitizer must not fail for it. */
 static void test_speed(void **state)
 {
 	static const char *const lines[] = { "inb 0x71\n", "readl 0xb0018000\n", "readl 0x1000\n",
 					     "writel 0x1000 0x12345678\n" };
 	struct fixture *f = *state;
+	cpu_set_t before;
 
-	for (unsigned int i = 0; i < ARRAY_SIZE(lines); i++) {
-		double best = 0;
+	for (int one_cpu = 0; one_cpu < 2; one_cpu++) {
+		if (one_cpu)
+			run_on_one_cpu(&before);
+		start(f, "3,virtio-rng");
+		for (unsigned int i = 0; i < ARRAY_SIZE(lines); i++) {
+			double best = 0;
 
-		for (unsigned int round = 0; round < 3; round++)
-			best = MAX(best, measure(f, lines[i]));
-		print_message("%.0f accesses a second: %s", best, lines[i]);
-		assert_true(best > 2000);
+			for (unsigned int round = 0; round < 3; round++)
+				best = MAX(best, measure(f, lines[i]));
+			print_message("%s: %.0f accesses a second, %.0f in batches: %s",
+				      one_cpu ? "one CPU" : "any CPU", best,
+				      measure_batches(f, lines[i]), lines[i]);
+			assert_true(best > 2000);
+		}
+		client_close(&f->client);
+		vm_request(f->vm.ctx, VM_REQUEST_POWEROFF, 0);
+		assert_int_equal(port_vm_wait(&f->vm), VM_END_POWEROFF);
 	}
+	assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
 }
 
 #define PORT_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -1013,7 +1070,7 @@ int main(void)
 		STOPPED_TEST(test_random_commands),
 		PORT_TEST(test_client_that_does_not_read),
 		PORT_TEST(test_many_interrupts),
-		PORT_TEST(test_speed),
+		STOPPED_TEST(test_speed),
 	};
 
 	return cmocka_run_group_tests_name("test port", tests, NULL, NULL);

@@ -258,7 +258,7 @@ static void test_destroy(struct vmctx *ctx)
 	struct test_port *port = ctx->hv_data;
 
 	pthread_mutex_lock(&port->lock);
-	port->quit = true;
+	__atomic_store_n(&port->quit, true, __ATOMIC_RELEASE);
 	pthread_cond_broadcast(&port->changed);
 	pthread_mutex_unlock(&port->lock);
 	test_client_wake(port);

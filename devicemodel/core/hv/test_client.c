@@ -16,6 +16,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define ACCEPT_AGAIN_US 100000
+
 /* ---- Output ---- */
 
 static size_t unsent(const struct test_client *client)
@@ -157,6 +159,8 @@ static void client_accept(struct test_port *port)
 
 	if (fd >= 0)
 		client_open(port, fd);
+	else if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
+		usleep(ACCEPT_AGAIN_US); /* short of descriptors, and it is still waiting */
 }
 
 void test_client_wake(struct test_port *port)
@@ -230,7 +234,7 @@ static void wait_for_news(struct test_port *port)
 	if (poll(fds, 2, -1) < 0)
 		return;
 	if (fds[0].revents && read(port->wake_fd, &count, sizeof(count)) < 0)
-		return;
+		return; /* nobody woke us after all: look again */
 	if (!fds[1].revents)
 		return;
 	if (client->fd < 0)
@@ -275,10 +279,15 @@ static int client_connect(struct test_port *port)
 
 static int client_listen(struct test_port *port)
 {
+	struct logger *log = port->ctx->log;
 	char what[256];
+	int error;
 
 	snprintf(what, sizeof(what), "--hv test: socket=%s", port->socket);
-	return unix_socket_listen(port->ctx->log, what, port->socket, &port->listener);
+	error = unix_socket_listen(log, what, port->socket, &port->listener);
+	if (!error)
+		log_info(log, "%s: listening for a client", what);
+	return error;
 }
 
 int test_client_create(struct test_port *port)

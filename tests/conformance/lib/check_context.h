@@ -13,10 +13,17 @@
 #define CHECK_OTHER_SLOT 5 /* a virtio-rng, which must go on whatever happens to the device */
 #define CHECK_QUEUES_MAX 16 /* of more queues, the first are looked at */
 
+/* struct check_probe - a request that the device answers: shape @shape in queue @queue. */
+struct check_probe {
+	bool found;
+	unsigned int queue, shape;
+};
+
 /*
  * struct check_context
  * @params: how to drive it; the device has this interface
  * @driver: of check_open(), closed behind the check
+ * @last_probe: of check_find_probe(), when the device was driven in another way
  */
 struct check_context {
 	const char *spec;
@@ -24,6 +31,7 @@ struct check_context {
 	struct machine *machine;
 	struct pci_vdev *dev;
 	struct virtio_driver *driver;
+	struct check_probe *last_probe;
 	char *why;
 };
 
@@ -61,7 +69,6 @@ static inline unsigned int check_queues(const struct virtio_driver *driver)
 /* ---- Requests that mean nothing, to devices of which nothing is known ---- */
 
 #define CHECK_GUARD 32 /* bytes around each part that nobody may write */
-#define CHECK_ANSWER_MS 20 /* for a device that may not answer at all */
 
 /*
  * struct check_buffer - a buffer with @out bytes to read (zeros) and @in to write (poison), guards
@@ -90,12 +97,7 @@ const char *check_buffer_fault(struct machine *machine, const struct check_buffe
 /* Did anybody write to the buffer? */
 bool check_buffer_touched(struct machine *machine, const struct check_buffer *buffer);
 
-/* struct check_probe - a request that the device answers: shape @shape in queue @queue. */
-struct check_probe {
-	unsigned int queue, shape;
-};
-
-/* Look for one, in a device of its own life; false if it answers none. */
+/* Look for a request that the device answers, resetting it as often as needed; false: none. */
 bool check_find_probe(struct check_context *check, struct check_probe *probe);
 
 /* Send it now; is it answered? */

@@ -4,6 +4,7 @@
  */
 #include "check_context.h"
 
+#define LOOK_MS 20 /* what was not answered by then is not looked at */
 #define QUEUE_RESET 0x3a /* queue_reset in the common structure (virtio 1.4, 4.1.4.3) */
 
 static enum check_result queue_sizes(struct check_context *check)
@@ -118,7 +119,7 @@ static const char *try_shape(struct check_context *check, unsigned int queue, un
 		return "no such shape";
 	check_add(driver_queue(driver, queue), &buffer);
 	check_kick(driver_queue(driver, queue));
-	if (!driver_wait_buf(driver_queue(driver, queue), &len, CHECK_ANSWER_MS))
+	if (!driver_wait_buf(driver_queue(driver, queue), &len, LOOK_MS))
 		len = 0;
 	return check_buffer_fault(check->machine, &buffer, len);
 }

@@ -98,9 +98,12 @@ static void check_teardown(struct check_context *check)
 
 /* CHECK_NOT_APPLICABLE without a reason: the device has no such interface. */
 static enum check_result run_one_way(const struct device_check *check, const char *spec,
-				     const struct driver_params *params, char *why)
+				     const struct driver_params *params,
+				     struct check_probe *last_probe, char *why)
 {
-	struct check_context context = { .spec = spec, .params = *params, .why = why };
+	struct check_context context = {
+		.spec = spec, .params = *params, .last_probe = last_probe, .why = why
+	};
 	enum check_result result = CHECK_NOT_APPLICABLE;
 	char reason[CHECK_WHY_SIZE], name[80];
 
@@ -129,6 +132,7 @@ static bool axes_have(enum check_axes axes, const struct driver_params *params)
 enum check_result device_check_run(const struct device_check *check, const char *spec, char *why)
 {
 	enum check_result result = CHECK_NOT_APPLICABLE;
+	struct check_probe last_probe = { .found = false };
 
 	snprintf(why, CHECK_WHY_SIZE, "the device has no such interface");
 	for (unsigned int i = 0; i < DRIVER_COMBINATIONS; i++) {
@@ -137,7 +141,7 @@ enum check_result device_check_run(const struct device_check *check, const char 
 
 		if (!axes_have(check->axes, &params))
 			continue;
-		now = run_one_way(check, spec, &params, why);
+		now = run_one_way(check, spec, &params, &last_probe, why);
 		if (now == CHECK_FAIL)
 			return now;
 		if (now == CHECK_OK)

@@ -234,7 +234,7 @@ struct kind_case *kind_case_run(void **state)
 	return test;
 }
 
-static int kind_case_close(void **state)
+int kind_case_close(void **state)
 {
 	struct kind_case *test = *state;
 
@@ -267,10 +267,26 @@ static void kind_tests_add_case(struct kind_tests *tests, const char *name, CMUn
 
 static bool axes_have(enum kind_axes axes, const struct driver_params *params)
 {
-	bool all_on = params->indirect && params->event_idx && params->msix && !params->ioeventfd;
+	bool rings = params->event_idx && params->msix && !params->ioeventfd;
+	bool all_on = rings && params->indirect;
 
-	return axes == KIND_AXIS_ALL ||
-	       (all_on && (axes == KIND_AXIS_INTERFACE || (!params->legacy && !params->packed)));
+	switch (axes) {
+	case KIND_AXIS_NONE:
+		return all_on && !params->legacy && !params->packed;
+	case KIND_AXIS_INTERFACE:
+		return all_on;
+	case KIND_AXIS_RINGS:
+		return rings;
+	case KIND_AXIS_SPLIT:
+		return all_on && !params->packed;
+	case KIND_AXIS_LEGACY:
+		return all_on && params->legacy;
+	case KIND_AXIS_FORMATS:
+		return all_on && !params->legacy;
+	case KIND_AXIS_ALL:
+		break;
+	}
+	return true;
 }
 
 void kind_tests_add(struct kind_tests *tests, const char *name, CMUnitTestFunction test,

@@ -91,6 +91,9 @@ struct kind_case {
 struct kind_case *kind_case_open(void **state, const struct machine_config *config,
 				 const char *options);
 
+/* End what kind_case_open() made, before the end of the test: to make another. */
+int kind_case_close(void **state);
+
 /* The usual: ioeventfds as the parameters say, driver running with all features but the
  * legacy NOTIFY_ON_EMPTY, which notifies in spite of all suppression. */
 struct kind_case *kind_case_run(void **state);
@@ -102,8 +105,12 @@ struct kind_tests {
 
 enum kind_axes {
 	KIND_AXIS_NONE = 0, /* modern, MSI-X, everything on */
-	KIND_AXIS_INTERFACE = 1, /* legacy, modern */
+	KIND_AXIS_INTERFACE = 1, /* legacy, modern, modern and packed */
 	KIND_AXIS_ALL = 2, /* all combinations */
+	KIND_AXIS_RINGS = 3, /* legacy, modern, packed; direct, indirect */
+	KIND_AXIS_SPLIT = 4, /* legacy, modern; split rings */
+	KIND_AXIS_LEGACY = 5, /* legacy */
+	KIND_AXIS_FORMATS = 6, /* modern and split, modern and packed */
 };
 
 /* Add @test for each registered kind, in each of the combinations of @axes. Kinds without a legacy

@@ -28,11 +28,19 @@ void fuzz_fail(const char *fmt, ...)
 	abort();
 }
 
-/* Messages are formatted, which is part of what is tested, and then dropped. */
 static void swallow(void *arg, enum log_level level, const char *line)
 {
-	if (getenv("FUZZ_LOG"))
-		fprintf(stderr, "log: %s\n", line);
+}
+
+static void print(void *arg, enum log_level level, const char *line)
+{
+	fprintf(stderr, "log: %s\n", line);
+}
+
+void fuzz_log_swallow(struct machine *machine)
+{
+	machine->captured.log.sink = getenv("FUZZ_LOG") ? print : swallow;
+	machine->captured.log.level = LOG_LEVEL_DEBUG;
 }
 
 /* ---- Back ends ---- */
@@ -297,8 +305,7 @@ struct fuzz_machine *fuzz_machine_create(const char *label)
 	machine->machine = machine_create(&config);
 	machine->ctx = machine->machine->ctx;
 	machine->ctx->config.no_reboot = true;
-	machine->machine->captured.log.sink = swallow;
-	machine->machine->captured.log.level = LOG_LEVEL_DEBUG;
+	fuzz_log_swallow(machine->machine);
 	replace_ram(machine->ctx);
 	for (unsigned int i = 0; i < ARRAY_SIZE(fuzz_kinds); i++)
 		add_kind(machine, &fuzz_kinds[i], label);

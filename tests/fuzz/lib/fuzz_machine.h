@@ -51,6 +51,9 @@ struct fuzz_machine {
 /* fuzz_machine_create() - with the device @label, or with all of them (NULL). */
 struct fuzz_machine *fuzz_machine_create(const char *label);
 
+/* fuzz_log_swallow() - format all messages and drop them, or print them if FUZZ_LOG is set. */
+void fuzz_log_swallow(struct machine *machine);
+
 /* fuzz_device_find() - by label; NULL, with the reason printed, if it cannot be made here. */
 struct fuzz_device *fuzz_device_find(struct fuzz_machine *machine, const char *label);
 

@@ -117,8 +117,9 @@ static void split_free(struct fuzz_driver *driver, struct fuzz_queue *queue, uin
 {
 	const struct vring_desc *table =
 		ring_at(driver, queue->desc, queue->size * sizeof(struct vring_desc));
+	unsigned int descs = queue->buffers[id].descs;
 
-	for (unsigned int i = 0; i < queue->buffers[id].descs; i++) {
+	for (unsigned int i = 0; i < descs; i++) {
 		queue->busy[id] = false;
 		queue->free++;
 		id = table[id].next % queue->size;

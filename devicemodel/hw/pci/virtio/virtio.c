@@ -156,12 +156,22 @@ void virtio_device_error(struct virtio_common *vc, struct vqueue_info *vq, const
 		vc->transport->notify_config(vc);
 }
 
+/* What changed while it was suspended shows from now on (3.4.2-3); true if anything did. */
+static bool virtio_config_release(struct virtio_common *vc)
+{
+	bool held = vc->config_event_held;
+
+	vc->config_generation += held;
+	vc->suspended = vc->config_event_held = false;
+	return held;
+}
+
 void virtio_reset_dev(struct virtio_common *vc)
 {
 	vc->status = 0;
 	vc->legacy_driver = false;
 	vc->features_final = false;
-	vc->suspended = vc->config_event_held = false;
+	virtio_config_release(vc);
 	virtio_update_running(vc);
 	vc->transport->status_changed(vc);
 	if (vc->ops->reset)
@@ -239,6 +249,7 @@ static void virtio_suspend(struct virtio_common *vc)
 {
 	if (vc->ops->quiesce)
 		vc->ops->quiesce(vc);
+	memcpy(vc->config_shown, vc->config, vc->ops->cfgsize);
 	vc->suspended = true;
 	vc->status |= VIRTIO_CONFIG_S_SUSPEND;
 	vc->status &= (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK;
@@ -248,14 +259,14 @@ static void virtio_suspend(struct virtio_common *vc)
 
 static void virtio_unsuspend(struct virtio_common *vc)
 {
-	vc->suspended = false;
+	bool held = virtio_config_release(vc);
+
 	vc->status &= (uint8_t)~VIRTIO_CONFIG_S_SUSPEND;
 	vc->status |= VIRTIO_CONFIG_S_DRIVER_OK;
 	virtio_update_running(vc);
 	vc->transport->status_changed(vc);
-	if (vc->config_event_held)
+	if (held) /* 3.4.2-5 */
 		vc->transport->notify_config(vc);
-	vc->config_event_held = false;
 	if (vc->ops->resume)
 		vc->ops->resume(vc);
 	virtio_scan_queues(vc);
@@ -341,13 +352,14 @@ void virtio_legacy_access(struct virtio_common *vc)
 
 uint32_t virtio_config_read(struct virtio_common *vc, uint64_t offset, unsigned int size)
 {
+	const uint8_t *config = vc->suspended ? vc->config_shown : vc->config;
 	uint32_t value = 0;
 
 	if (offset >= vc->ops->cfgsize || size > sizeof(value))
 		return 0;
-	if (vc->ops->cfgread)
+	if (vc->ops->cfgread && !vc->suspended)
 		vc->ops->cfgread(vc, (uint32_t)offset, size);
-	memcpy(&value, vc->config + offset, MIN(size, vc->ops->cfgsize - offset));
+	memcpy(&value, config + offset, MIN(size, vc->ops->cfgsize - offset));
 	return value;
 }
 
@@ -363,10 +375,12 @@ void virtio_config_write(struct virtio_common *vc, uint64_t offset, unsigned int
 
 void virtio_config_changed(struct virtio_common *vc)
 {
-	vc->config_generation++;
-	if (vc->suspended)
+	if (vc->suspended) {
 		vc->config_event_held = true;
-	else if (vc->status & VIRTIO_CONFIG_S_DRIVER_OK)
+		return;
+	}
+	vc->config_generation++;
+	if (vc->status & VIRTIO_CONFIG_S_DRIVER_OK)
 		vc->transport->notify_config(vc);
 }
 

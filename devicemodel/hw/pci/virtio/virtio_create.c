@@ -142,7 +142,8 @@ static void virtio_free(struct virtio_common *vc)
 	options_free(sets, option_sets(vc, vc->ops, sets));
 	virtio_free_queues(vc);
 	free(vc->config);
-	vc->config = NULL;
+	free(vc->config_shown);
+	vc->config = vc->config_shown = NULL;
 }
 
 static int virtio_init(struct virtio_common *vc)
@@ -153,7 +154,8 @@ static int virtio_init(struct virtio_common *vc)
 	if (error)
 		return error;
 	vc->config = calloc(1, ops->cfgsize ? ops->cfgsize : 1);
-	if (!vc->config)
+	vc->config_shown = calloc(1, ops->cfgsize ? ops->cfgsize : 1);
+	if (!vc->config || !vc->config_shown)
 		return -ENOMEM;
 	vc->device_caps = ops->features;
 	virtio_offer_common(vc);

@@ -13,12 +13,16 @@
 #define NEEDS_MAX 4
 
 /* Bits that the headers of older hosts lack (virtio 1.4, 5.1.3). */
+#define NET_F_HASH_TUNNEL 51
 #define NET_F_VQ_NOTF_COAL 52
 #define NET_F_NOTF_COAL 53
 #define NET_F_GUEST_USO4 54
 #define NET_F_GUEST_USO6 55
 #define NET_F_HOST_USO 56
+#define NET_F_HASH_REPORT 57
+#define NET_F_RSS 60
 #define NET_F_RSC_EXT 61
+#define NET_F_RSS_CONTEXT 64
 
 /**
  * struct dependency - @bit of device type @device_id needs @needs: all of them, or any one.
@@ -57,7 +61,11 @@ static const struct dependency {
 	{ VIRTIO_ID_NET, VIRTIO_NET_F_CTRL_MAC_ADDR, false, { VIRTIO_NET_F_CTRL_VQ, -1 } },
 	{ VIRTIO_ID_NET, NET_F_NOTF_COAL, false, { VIRTIO_NET_F_CTRL_VQ, -1 } },
 	{ VIRTIO_ID_NET, NET_F_VQ_NOTF_COAL, false, { VIRTIO_NET_F_CTRL_VQ, -1 } },
-	{ VIRTIO_ID_NET, VIRTIO_NET_F_RSS, false, { VIRTIO_NET_F_CTRL_VQ, -1 } },
+	{ VIRTIO_ID_NET, NET_F_RSS, false, { VIRTIO_NET_F_CTRL_VQ, -1 } },
+	{ VIRTIO_ID_NET, NET_F_HASH_REPORT, false, { VIRTIO_NET_F_CTRL_VQ, -1 } },
+	{ VIRTIO_ID_NET, NET_F_HASH_TUNNEL, false, { VIRTIO_NET_F_CTRL_VQ, -1 } },
+	{ VIRTIO_ID_NET, NET_F_HASH_TUNNEL, true, { NET_F_RSS, NET_F_HASH_REPORT, -1 } },
+	{ VIRTIO_ID_NET, NET_F_RSS_CONTEXT, false, { VIRTIO_NET_F_CTRL_VQ, NET_F_RSS, -1 } },
 	{ VIRTIO_ID_NET,
 	  NET_F_RSC_EXT,
 	  true,

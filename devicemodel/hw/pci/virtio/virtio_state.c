@@ -40,6 +40,7 @@ static const struct state_field common_fields[] = {
 	{ COMMON(isr), .max = 3 },
 	{ COMMON(config_generation) },
 	{ STATE_POINTER(struct virtio_common, config, 4096), .count_of = config_size },
+	{ STATE_POINTER(struct virtio_common, config_shown, 4096), .count_of = config_size },
 	{},
 };
 

@@ -107,12 +107,12 @@ static const char *pop_indirect(struct vqueue_info *vq, struct vq_chain *chain, 
 	table = vq_map(vq, list->addr, list->len, false);
 	if (!table)
 		return "indirect table is not in RAM (2.8.7)";
+	if (count > (unsigned int)n_iov) /* empty descriptors too: a long table takes time */
+		return VQ_TOO_LONG;
 	for (unsigned int i = 0; i < count; i++) {
 		struct vring_packed_desc desc = desc_read(table, i);
 		const char *wrong;
 
-		if (i >= VIRTIO_QUEUE_SIZE_MAX)
-			return VQ_TOO_LONG;
 		if (desc.flags & VRING_DESC_F_INDIRECT)
 			return "indirect descriptor in an indirect table (2.8.19)";
 		wrong = vq_chain_add(vq, chain, n_iov, desc.addr, desc.len,

@@ -110,7 +110,10 @@ static struct vring_desc desc_read(const void *table, unsigned int index)
 	return desc;
 }
 
-/* A walk along one chain: the table it is in, and how many more descriptors that may have. */
+/*
+ * A walk along one chain: the table it is in, how many more descriptors it may have, and what is
+ * wrong when it has more.
+ */
 struct walk {
 	struct vqueue_info *vq;
 	struct vq_chain *chain;
@@ -118,12 +121,28 @@ struct walk {
 	const void *table;
 	unsigned int table_len;
 	unsigned int budget;
+	const char *over_budget;
 	bool in_indirect;
 };
+
+/* Empty descriptors count too: they take no iovec, but a long table of them takes time. */
+static void walk_enter(struct walk *walk, const void *table, unsigned int len)
+{
+	int used = walk->chain->out_count + walk->chain->in_count;
+	unsigned int room = (unsigned int)(walk->n_iov - used);
+
+	walk->table = table;
+	walk->table_len = len;
+	walk->budget = MIN(len, room);
+	walk->over_budget = len <= room ? "descriptor chain loops or is too long (2.7.5.2)"
+					: VQ_TOO_LONG;
+}
 
 /* virtio 1.4, 2.7.5.3 */
 static const char *walk_indirect(struct walk *walk, const struct vring_desc *desc)
 {
+	const void *table;
+
 	if (!walk->vq->indirect)
 		return "indirect descriptor without VIRTIO_F_INDIRECT_DESC (2.7.5.3.1)";
 	if (walk->in_indirect)
@@ -132,11 +151,10 @@ static const char *walk_indirect(struct walk *walk, const struct vring_desc *des
 		return "INDIRECT and NEXT in one descriptor (2.7.5.3.1)";
 	if (!desc->len || desc->len % sizeof(*desc))
 		return "length of an indirect table is no multiple of 16 (2.7.5.3)";
-	walk->table = vq_map(walk->vq, desc->addr, desc->len, false);
-	if (!walk->table)
+	table = vq_map(walk->vq, desc->addr, desc->len, false);
+	if (!table)
 		return "indirect table is not in RAM (2.7.5.3)";
-	walk->table_len = desc->len / sizeof(*desc);
-	walk->budget = MIN(walk->table_len, (unsigned int)VIRTIO_QUEUE_SIZE_MAX);
+	walk_enter(walk, table, desc->len / sizeof(*desc));
 	walk->in_indirect = true;
 	return NULL;
 }
@@ -155,14 +173,14 @@ static const char *walk_chain(struct walk *walk, unsigned int index)
 			index = 0;
 			continue;
 		}
+		if (!walk->budget--)
+			return walk->over_budget;
 		wrong = vq_chain_add(walk->vq, walk->chain, walk->n_iov, desc.addr, desc.len,
 				     desc.flags & VRING_DESC_F_WRITE);
 		if (wrong)
 			return wrong;
 		if (!(desc.flags & VRING_DESC_F_NEXT))
 			return NULL;
-		if (!--walk->budget)
-			return "descriptor chain loops or is too long (2.7.5.2)";
 		if (desc.next >= walk->table_len)
 			return "next descriptor lies outside of the table (2.7.5)";
 		index = desc.next;
@@ -171,16 +189,10 @@ static const char *walk_chain(struct walk *walk, unsigned int index)
 
 static const char *split_pop(struct vqueue_info *vq, struct vq_chain *chain, int n_iov)
 {
-	struct walk walk = {
-		.vq = vq,
-		.chain = chain,
-		.n_iov = n_iov,
-		.table = vq->desc,
-		.table_len = vq->size,
-		.budget = vq->size,
-	};
+	struct walk walk = { .vq = vq, .chain = chain, .n_iov = n_iov };
 	const char *wrong;
 
+	walk_enter(&walk, vq->desc, vq->size);
 	chain->idx = __atomic_load_n(&avail_ring(vq)->ring[vq->last_avail & (vq->size - 1)],
 				     __ATOMIC_RELAXED);
 	if (chain->idx >= vq->size)
