@@ -207,6 +207,11 @@ static bool cut_once(unsigned int step, unsigned int arg)
 	return step == arg;
 }
 
+static bool cut_now_and_then(unsigned int step, unsigned int arg)
+{
+	return step % 7 == arg;
+}
+
 static bool cut_always(unsigned int step, unsigned int arg)
 {
 	return true;
@@ -264,6 +269,19 @@ static void test_cut_all_the_time(void **state)
 	free(whole);
 }
 
+static void test_cut_now_and_then(void **state)
+{
+	const struct kind_case *test = *state;
+	unsigned int first =
+		4U * test->params.msix + 2U * test->params.event_idx + test->params.indirect;
+	uint8_t *whole = world_end(test, cut_never, 0);
+	uint8_t *end = world_end(test, cut_now_and_then, first % 7);
+
+	assert_same_end(whole, end, first);
+	free(end);
+	free(whole);
+}
+
 int main(int argc, char **argv)
 {
 	struct kind_tests *tests = calloc(1, sizeof(*tests));
@@ -272,7 +290,8 @@ int main(int argc, char **argv)
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
 	kind_tests_add(tests, "cut at each step", test_cut_at_each_step, KIND_AXIS_INTERFACE);
-	kind_tests_add(tests, "cut all the time", test_cut_all_the_time, KIND_AXIS_ALL);
+	kind_tests_add(tests, "cut all the time", test_cut_all_the_time, KIND_AXIS_INTERFACE);
+	kind_tests_add(tests, "cut now and then", test_cut_now_and_then, KIND_AXIS_ALL);
 	failed = kind_tests_run(tests, "state");
 	free(tests);
 	return failed;

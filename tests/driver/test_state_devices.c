@@ -47,7 +47,7 @@ struct scene {
 	struct machine *machine;
 	struct virtio_driver *driver;
 	unsigned int round;
-	uint64_t gpa;
+	uint64_t gpa, long_gpa;
 	uint32_t out, in;
 	int peers[2];
 	uint8_t *received[2];

@@ -51,7 +51,8 @@ class Worker:
         return ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64",
                 "-accel", "tcg", "-cpu", "qemu64,+svm,+npt", "-machine", "pc,memory-backend=ram",
                 "-object", "memory-backend-ram,id=ram,size=2G,reserve=off",
-                "-smp", "1", "-nodefaults", "-display", "none", "-no-reboot", "-kernel", str(folder / "vmlinuz"),
+                "-smp", "1", "-nodefaults", "-display", "none", "-no-reboot",
+                "-kernel", str(folder / "vmlinuz"),
                 "-initrd", str(folder / "outer.cpio"),
                 "-serial", f"file:{folder}/outer-{number}.log",
                 "-append", f"console=ttyS0 quiet panic=-1 mitigations=off LAB_WORKER={number} "

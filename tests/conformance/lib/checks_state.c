@@ -143,5 +143,5 @@ static enum check_result state_changed(struct check_context *check)
 	CHECK(check, check_probe_works(check, &probe), "it does not come back after a reset");
 	return CHECK_OK;
 }
-DEVICE_CHECK(state_changed, "class 12", "a state with any byte changed is refused or lived with",
+DEVICE_CHECK(state_changed, "class 14", "a state with any byte changed is refused or lived with",
 	     CHECK_INTERFACES);
