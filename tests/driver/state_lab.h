@@ -7,6 +7,8 @@
 #define TENON_TESTS_STATE_LAB_H
 
 #include <errno.h>
+#include <linux/virtio_console.h>
+#include <linux/virtio_net.h>
 #include <stdlib.h>
 
 #include "../../devicemodel/hw/pci/virtio/virtio_pci.h"
@@ -222,44 +224,153 @@ static inline void lab_abuse(struct machine *machine, struct pci_vdev *dev, uint
 static inline struct kind_bench *lab_bench(const struct device_kind *kind, bool packed)
 {
 	struct machine_config config = { .memory_size = LAB_MEMORY };
+	bool console = kind->virtio_id == VIRTIO_ID_CONSOLE;
+	char options[100];
 
-	return kind_bench_create(kind, &config, packed ? LAB_OPTIONS ",packed=on" : LAB_OPTIONS);
+	snprintf(options, sizeof(options), LAB_OPTIONS "%s%s", packed ? ",packed=on" : "",
+		 console ? ",port=a:null,port=b:null" : "");
+	return kind_bench_create(kind, &config, options);
+}
+
+static inline void lab_message(struct virtio_driver *driver, uint32_t id, uint16_t event)
+{
+	struct virtio_console_control message = { .id = id, .event = event, .value = 1 };
+
+	driver_request(driver_queue(driver, 3), &driver_layouts[0], &message, sizeof(message), NULL,
+		       0);
+}
+
+static inline void lab_command(struct virtio_driver *driver, uint8_t class, uint8_t command,
+			       const void *data, uint32_t len)
+{
+	uint8_t out[64] = { class, command }, ack;
+
+	memcpy(out + 2, data, len);
+	driver_request(driver_queue(driver, 2), &driver_layouts[0], out, len + 2, &ack, 1);
+	assert_int_equal(ack, VIRTIO_NET_OK);
+}
+
+/* What a driver can leave in a device beyond the rings: commands and messages. */
+static inline void lab_fill(const struct device_kind *kind, struct virtio_driver *driver)
+{
+	static const uint8_t table[] = {
+		2, 0, 0, 0, 2, 1, 2, 3, 4, 5, 2, 1, 2, 3, 4, 6, 0, 0, 0, 0
+	};
+	static const uint16_t vlan = 77;
+	static const uint8_t on = 1;
+	struct kind_buffer buffer;
+
+	if (kind->virtio_id == VIRTIO_ID_NET) {
+		lab_command(driver, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, table,
+			    sizeof(table));
+		lab_command(driver, VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, &vlan,
+			    sizeof(vlan));
+		lab_command(driver, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_ALLMULTI, &on, 1);
+		buffer = (struct kind_buffer) { .in_count = 1 };
+		buffer.segments[0] =
+			(struct segment) { guest_alloc(driver->machine, 2048, 16), 2048 };
+		assert_int_equal(
+			driver_add_buf(driver_queue(driver, 0), buffer.segments, 0, 1, driver), 0);
+		driver_kick(driver_queue(driver, 0));
+	}
+	if (kind->virtio_id == VIRTIO_ID_CONSOLE) {
+		lab_message(driver, 0, VIRTIO_CONSOLE_DEVICE_READY);
+		buffer = (struct kind_buffer) { .in_count = 1 };
+		buffer.segments[0] = (struct segment) { guest_alloc(driver->machine, 256, 16), 80 };
+		for (unsigned int i = 0; i < 3; i++) {
+			assert_int_equal(driver_add_buf(driver_queue(driver, 2), buffer.segments, 0,
+							1, driver),
+					 0);
+			driver_kick(driver_queue(driver, 2));
+		}
+		lab_message(driver, 0, VIRTIO_CONSOLE_PORT_READY); /* what follows stays pending */
+		lab_message(driver, 1, VIRTIO_CONSOLE_PORT_READY);
+		lab_message(driver, 1, VIRTIO_CONSOLE_PORT_OPEN);
+	}
+}
+
+/*
+ * A good state of the function at KIND_SLOT, as state_fuzz_one() reads it behind the byte @first: a
+ * seed for the fuzzer, freed by the caller; NULL if that kind cannot be made here. False behind the
+ * last @index.
+ */
+static inline bool state_fuzz_seed(unsigned int index, uint8_t *first, struct lab_state **result)
+{
+	const struct device_kind *kind = device_kind_at(index / 2);
+	const struct driver_params params = { .packed = index & 1,
+					      .event_idx = true,
+					      .msix = true };
+	struct virtio_driver *driver;
+	struct kind_bench *bench;
+
+	*first = (uint8_t)(index / 2);
+	*result = NULL;
+	if (!kind)
+		return false;
+	bench = lab_bench(kind, true);
+	if (!bench)
+		return true;
+	driver = driver_run(bench->machine, KIND_SLOT, &params,
+			    params.packed ? 0 : BIT64(VIRTIO_F_RING_PACKED));
+	lab_fill(kind, driver);
+	kind_request(kind, driver);
+	driver_close(driver);
+	pci_quiesce_devices(bench->machine->ctx);
+	*result = lab_take(bench->machine, bench->dev);
+	kind_bench_destroy(bench);
+	return true;
+}
+
+/* The benches of state_fuzz_one(), by kind; a second call with @end frees them. */
+static inline struct kind_bench *lab_fuzz_bench(unsigned int index, bool end)
+{
+	static struct kind_bench *benches[LAB_FUZZ_KINDS];
+	static unsigned int count;
+	const struct device_kind *kind;
+
+	for (; end && count; count--)
+		kind_bench_destroy(benches[count - 1]);
+	while (!end && count < LAB_FUZZ_KINDS && (kind = device_kind_at(count))) {
+		benches[count] = lab_bench(kind, true);
+		if (!benches[count++])
+			print_message("no states of %s are tried\n", kind->name);
+	}
+	return count ? benches[index % count] : NULL;
+}
+
+static inline void state_fuzz_end(void)
+{
+	lab_fuzz_bench(0, true);
 }
 
 /*
  * One input: the kind of device, then a state of the function at KIND_SLOT, whose length and
- * checksum are put right before it is loaded.
+ * checksum are put right before it is loaded. Was it loaded?
  */
-static inline int state_fuzz_one(const uint8_t *data, size_t len)
+static inline bool state_fuzz_one(const uint8_t *data, size_t len)
 {
-	static struct kind_bench *benches[LAB_FUZZ_KINDS];
-	static unsigned int count;
-	struct kind_bench *bench;
-	const struct device_kind *kind;
+	struct kind_bench *bench = len ? lab_fuzz_bench(data[0], false) : NULL;
+	struct vmctx *ctx;
 	uint8_t *state;
+	bool loaded;
 
-	for (unsigned int i = 0; !count && i < LAB_FUZZ_KINDS && (kind = device_kind_at(i)); i++) {
-		bench = lab_bench(kind, true);
-		if (bench)
-			benches[count++] = bench;
-	}
-	if (!len || !count)
-		return 0;
-	bench = benches[data[0] % count];
+	if (!bench)
+		return false;
+	ctx = bench->machine->ctx;
 	state = malloc(len);
+	assert_non_null(state);
 	memcpy(state, data + 1, len - 1);
 	state_seal(state, len - 1);
-	pci_quiesce_devices(bench->machine->ctx);
-	if (!lab_load(bench->machine, bench->dev, state, len - 1)) {
-		pci_resume_devices(bench->machine->ctx);
+	pci_quiesce_devices(ctx);
+	loaded = !lab_load(bench->machine, bench->dev, state, len - 1);
+	pci_resume_devices(ctx);
+	if (loaded) {
 		lab_abuse(bench->machine, bench->dev, (uint32_t)len);
-		pci_reset_devices(bench->machine->ctx);
-	} else {
-		pci_resume_devices(bench->machine->ctx);
+		pci_reset_devices(ctx);
 	}
 	machine_log_clear(bench->machine);
 	free(state);
-	return 0;
+	return loaded;
 }
 
 #endif

@@ -284,15 +284,12 @@ static void test_cut_now_and_then(void **state)
 
 int main(int argc, char **argv)
 {
-	struct kind_tests *tests = calloc(1, sizeof(*tests));
-	int failed;
+	struct kind_tests tests = { 0 };
 
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	kind_tests_add(tests, "cut at each step", test_cut_at_each_step, KIND_AXIS_INTERFACE);
-	kind_tests_add(tests, "cut all the time", test_cut_all_the_time, KIND_AXIS_INTERFACE);
-	kind_tests_add(tests, "cut now and then", test_cut_now_and_then, KIND_AXIS_ALL);
-	failed = kind_tests_run(tests, "state");
-	free(tests);
-	return failed;
+	kind_tests_add(&tests, "cut at each step", test_cut_at_each_step, KIND_AXIS_INTERFACE);
+	kind_tests_add(&tests, "cut all the time", test_cut_all_the_time, KIND_AXIS_INTERFACE);
+	kind_tests_add(&tests, "cut now and then", test_cut_now_and_then, KIND_AXIS_ALL);
+	return kind_tests_run(&tests, "state");
 }

@@ -36,7 +36,7 @@ struct play {
 };
 
 /*
- * struct scene - @request ..., @in: the request that is under way
+ * struct scene - @gpa, @out, @in: the request that is under way; @long_gpa: one that takes longer
  * @peers: sockets at the host's ends; @received: what came out of them so far
  * @messages: what the console told its driver
  */
@@ -393,6 +393,7 @@ static void console_long_add(struct scene *scene)
 
 	chunk_fill(chunk, LONG_CHUNK, 99);
 	request_add(scene, CONSOLE_TX1, chunk, LONG_CHUNK, 0);
+	scene->long_gpa = scene->gpa;
 	free(chunk);
 }
 
@@ -408,6 +409,7 @@ static void console_long_reap(struct scene *scene)
 		machine_poll(scene->machine);
 		peer_drain(scene, 1);
 	}
+	scene->gpa = scene->long_gpa;
 	request_reap(scene, CONSOLE_TX1, NULL);
 }
 

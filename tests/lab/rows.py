@@ -90,11 +90,14 @@ def all_devices(row):
     ]
 
 
-def device_row(row, *append):
-    guest = row.guest("lab", all_devices(row), DEVICE_STEPS, append=" ".join(append))
+def device_row(row, *append, options=""):
+    """All devices, each with @options; returns the feature bits that the guest accepted of each."""
+    devices = [device + options for device in all_devices(row)]
+    guest = row.guest("lab", devices, DEVICE_STEPS, append=" ".join(append))
     guest.finish()
     card = fields(guest.values("card")[0])
     row.same("MAC address", card["mac"], f"52:54:00:7e:00:0{row.lab.worker}")
+    return [fields(text)["features"] for text in guest.values("virtio")]
 
 
 @row
@@ -137,6 +140,13 @@ def legacy_msix(row):
 @row
 def legacy_intx(row):
     device_row(row, LEGACY, NOMSI)
+
+
+@row
+def packed_rings(row):
+    """Packed rings and the platform's DMA rules: bits 34 and 33."""
+    accepted = device_row(row, options=",packed=on,access_platform=on")
+    row.same("RING_PACKED and ACCESS_PLATFORM", {bits[34] + bits[33] for bits in accepted}, {"11"})
 
 
 @row

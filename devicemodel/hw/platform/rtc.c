@@ -209,7 +209,8 @@ static void rtc_arm(struct rtc *rtc)
 	if (wanted & RTC_C_ALARM)
 		delay = MIN(delay, delay_to_second(&rtc->last, rtc_alarm_next(cmos, cmos[RTC_REG_B],
 									      rtc->last.seconds)));
-	event_set_timer(rtc->timer, delay == UINT64_MAX ? 0 : MAX(delay, UINT64_C(1) + EVENT_SOON), 0);
+	event_set_timer(rtc->timer, delay == UINT64_MAX ? 0 : MAX(delay, UINT64_C(1) + EVENT_SOON),
+			0);
 }
 
 static void on_rtc_timer(void *arg, uint32_t expirations)

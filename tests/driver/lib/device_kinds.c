@@ -196,6 +196,11 @@ bool kind_buffer_untouched(const struct kind_buffer *buffer, struct machine *mac
 	return true;
 }
 
+static bool interrupt_came(void *queue)
+{
+	return driver_queue_interrupt(queue);
+}
+
 void kind_request(const struct device_kind *kind, struct virtio_driver *driver)
 {
 	uint8_t out[KIND_REQUEST_MAX], in[KIND_REQUEST_MAX];
@@ -204,7 +209,8 @@ void kind_request(const struct device_kind *kind, struct virtio_driver *driver)
 
 	assert_int_equal(driver_request(queue, &driver_layouts[0], out, out_len, in, kind->in),
 			 kind->used);
-	assert_true(driver_queue_interrupt(queue));
+	/* with a thread, a moment after the buffer */
+	assert_true(machine_wait(driver->machine, interrupt_came, queue, DRIVER_TIMEOUT_MS));
 }
 
 /* ---- Tests ---- */
