@@ -161,7 +161,7 @@ struct vqueue_info {
 	uint16_t batch_flags;  /* packed: flags of the first entry not published, which show the batch */
 	uint32_t batch_descs;  /* packed: entries that the chains of this batch took */
 	uint16_t descs_in_use; /* packed: descriptors of the chains that the device has */
-	uint32_t popped;       /* chains taken and, in order, given back since the ring was enabled */
+	uint32_t popped;       /* chains taken and given back, less the same multiple of the size */
 	uint32_t released;
 	struct vq_slot *slots; /* size_max: by idx */
 	uint16_t *order;       /* size_max: idx of the last chains taken */

@@ -37,18 +37,6 @@ static void test_silent_before_driver_ok(void **state)
 	assert_true(driver_queue_interrupt(test->queue));
 }
 
-/* DRIVER_OK means nothing to a modern device whose features were not accepted (3.1.1). */
-static void test_driver_ok_needs_features_ok(void **state)
-{
-	struct kind_case *test = kind_case_open(state, NULL, NULL);
-	struct virtio_driver *driver = test->driver;
-
-	driver_set_status(driver, VIRTIO_CONFIG_S_DRIVER_OK);
-	assert_int_equal(!!(driver_status(driver) & VIRTIO_CONFIG_S_DRIVER_OK),
-			 driver->params.legacy);
-	assert_false(clause_broken(driver));
-}
-
 /* A buffer that is nowhere: the device stops, says so, and a reset helps. */
 static void test_needs_reset(void **state)
 {
@@ -177,10 +165,7 @@ static void test_offered(void **state)
 			continue;
 		kind_case_open(state, NULL, option_sets[i]);
 		check_offered(test);
-		driver_close(test->driver);
-		kind_bench_destroy(test->kind_bench);
-		test->driver = NULL;
-		test->kind_bench = NULL;
+		kind_case_close(state);
 	}
 }
 
@@ -208,10 +193,7 @@ static void test_options_switch_features(void **state)
 			 i % 2 ? "on" : "off");
 		kind_case_open(state, NULL, option);
 		assert_int_equal(test->driver->offered & bits, i % 2 ? (long long)bits : 0);
-		driver_close(test->driver);
-		kind_bench_destroy(test->kind_bench);
-		test->driver = NULL;
-		test->kind_bench = NULL;
+		kind_case_close(state);
 	}
 }
 
@@ -307,22 +289,6 @@ static void test_renegotiation(void **state)
 		}
 		clause_comes_back(test);
 		assert_int_equal(test->driver->accepted, features);
-	}
-}
-
-/* What is written after FEATURES_OK changes nothing any more (3.1.1). */
-static void test_features_are_final(void **state)
-{
-	struct kind_case *test = kind_case_run(state);
-	struct virtio_driver *driver = test->driver;
-
-	if (!driver->params.legacy)
-		driver->interface->set_features(driver, 0);
-	kind_request(test->kind, driver);
-	if (!driver->params.legacy) {
-		driver_common_out(driver, VIRTIO_PCI_COMMON_GFSELECT, 4, 1);
-		assert_int_equal(driver_common_in(driver, VIRTIO_PCI_COMMON_GF, 4),
-				 driver->accepted >> 32);
 	}
 }
 
@@ -430,26 +396,10 @@ static void test_queue_reset(void **state)
 	assert_false(clause_broken(test->driver));
 }
 
-/* Without the feature the register does nothing. */
-static void test_queue_reset_not_negotiated(void **state)
-{
-	struct kind_case *test = kind_case_open(state, NULL, NULL);
-	struct virtio_driver *driver = test->driver;
-
-	assert_true(driver_negotiate(driver, driver->offered & ~BIT64(VIRTIO_F_RING_RESET)));
-	driver_start(driver);
-	driver_common_out(driver, VIRTIO_PCI_COMMON_Q_SELECT, 2, test->queue->index);
-	driver_common_out(driver, COMMON_QUEUE_RESET, 2, 1);
-	assert_int_equal(driver_common_in(driver, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 1);
-	kind_request(test->kind, driver);
-}
-
 int main(void)
 {
 	static const struct clause_test tests[] = {
 		{ "silent before DRIVER_OK", test_silent_before_driver_ok, KIND_AXIS_ALL },
-		{ "DRIVER_OK needs FEATURES_OK", test_driver_ok_needs_features_ok,
-		  KIND_AXIS_INTERFACE },
 		{ "needs reset", test_needs_reset, KIND_AXIS_ALL },
 		{ "error before DRIVER_OK", test_error_before_driver_ok, KIND_AXIS_ALL },
 		{ "offered features", test_offered, KIND_AXIS_INTERFACE },
@@ -457,12 +407,10 @@ int main(void)
 		{ "subsets of features", test_subsets_accepted, KIND_AXIS_NONE },
 		{ "features not offered", test_others_refused, KIND_AXIS_NONE },
 		{ "renegotiation", test_renegotiation, KIND_AXIS_ALL },
-		{ "features are final", test_features_are_final, KIND_AXIS_ALL },
 		{ "reset at any step", test_reset_at_any_step, KIND_AXIS_ALL },
 		{ "config before FEATURES_OK", test_config_before_features_ok,
 		  KIND_AXIS_INTERFACE },
 		{ "queue reset", test_queue_reset, KIND_AXIS_ALL },
-		{ "queue reset not negotiated", test_queue_reset_not_negotiated, KIND_AXIS_NONE },
 	};
 
 	return clause_tests_run(tests, ARRAY_SIZE(tests), "status and features");

@@ -506,6 +506,30 @@ static void test_ports(void **state)
 	assert_int_equal(bench->machine->captured.count, 0);
 }
 
+/* Input that a program left unread when it closed the port is not for the next one. */
+static void test_port_closed_unread(void **state)
+{
+	struct bench *bench = *state;
+	uint8_t stale[BUFFERS * BUFFER_SIZE * 3], data[BUFFER_SIZE];
+
+	memset(stale, 's', sizeof(stale));
+	ports_start(bench, "socket:");
+	bench->peer[1] = connect_to(bench->port);
+	expect_control(bench, 1, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL);
+	control_out(bench, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	assert_int_equal(write(bench->peer[1], stale, sizeof(stale)), sizeof(stale));
+	machine_poll(bench->machine); /* all buffers are full, the rest waits */
+	control_out(bench, 1, VIRTIO_CONSOLE_PORT_OPEN, 0);
+	machine_poll(bench->machine);
+	for (unsigned int i = 0; i < BUFFERS; i++)
+		assert_int_equal(inbox_take(bench, &bench->inboxes[2], data, DRIVER_TIMEOUT_MS),
+				 BUFFER_SIZE);
+	control_out(bench, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	expect_silence(bench, &bench->inboxes[2]);
+	assert_int_equal(write(bench->peer[1], "fresh", 5), 5);
+	expect_input(bench, &bench->inboxes[2], "fresh", 5);
+}
+
 /* A driver without MULTIPORT gets the console, and the other queues are dead. */
 static void test_ports_not_negotiated(void **state)
 {
@@ -730,6 +754,7 @@ int main(void)
 		BENCH_TEST(test_emergency_write),
 		BENCH_TEST(test_receive_buffer_without_room),
 		BENCH_TEST(test_ports),
+		BENCH_TEST(test_port_closed_unread),
 		BENCH_TEST(test_ports_not_negotiated),
 		BENCH_TEST(test_slow_reader),
 		BENCH_TEST(test_control_buffers_late),

@@ -83,6 +83,11 @@ static void world_move(struct world *world)
 		fail_msg("the state is refused");
 	}
 	assert_true(lab_same(new->machine, NULL, state->bytes, state->len));
+	/* What the hypervisor does for the device it does again. */
+	assert_int_equal(inproc_of(new->machine->ctx)->eventfd_count,
+			 inproc_of(old->machine->ctx)->eventfd_count);
+	assert_memory_equal(inproc_of(new->machine->ctx)->line, inproc_of(old->machine->ctx)->line,
+			    sizeof(inproc_of(old->machine->ctx)->line));
 	lab_driver_move(world->driver, new->machine);
 	world->bench = new;
 	world->machine = new->machine;

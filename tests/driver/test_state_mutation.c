@@ -212,7 +212,151 @@ static void test_values(void **state)
 	victim_close(&victim);
 }
 
+/* Both sides of a ring agree, on a place that it has not. */
+static void test_indices(void **state)
+{
+	static const uint16_t places[] = { 7, 8, 9, 0x7fff, 0x8000, 0xffff };
+	struct victim victim = { 0 };
+	uint8_t *bytes;
+
+	victim_open(&victim, *state);
+	bytes = malloc(victim.good->len);
+	assert_non_null(bytes);
+	for (unsigned int i = 0; i < ARRAY_SIZE(places); i++) {
+		memcpy(bytes, victim.good->bytes, victim.good->len);
+		for (unsigned int j = 0; j < victim.good->count; j++) {
+			const struct lab_value *value = &victim.good->values[j];
+
+			if (!strcmp(value->field, "last_avail") ||
+			    !strcmp(value->field, "used_idx"))
+				bytes_put(bytes + value->offset, value->size, places[i]);
+		}
+		try(&victim, bytes, "indices");
+	}
+	/* A split ring's run free, a packed ring of 8 has places up to 7. */
+	assert_int_equal(victim.accepted, ((struct kind_case *)*state)->params.packed ? 1 : 6);
+	free(bytes);
+	victim_close(&victim);
+}
+
+static bool config_is_loaded(const struct virtio_ops *ops, unsigned int offset)
+{
+	const struct state_field *field = ops->config_state;
+
+	for (; field && field->name; field++)
+		if (!field->match && offset >= field->offset &&
+		    offset < field->offset + field->size * field->count)
+			return true;
+	return false;
+}
+
+/* Of the configuration space only what the device's table names can be another. */
+static void test_config(void **state)
+{
+	struct victim victim = { 0 };
+	const struct virtio_ops *ops;
+	unsigned int offset, tried = 0;
+	uint8_t *bytes;
+
+	victim_open(&victim, *state);
+	ops = ((struct virtio_pci *)victim.dev->arg)->vc->ops;
+	bytes = malloc(victim.good->len);
+	assert_non_null(bytes);
+	for (unsigned int i = 0; i < victim.good->count; i++) {
+		const struct lab_value *value = &victim.good->values[i];
+
+		if (sscanf(value->field, "config[%u]", &offset) != 1 ||
+		    config_is_loaded(ops, offset))
+			continue;
+		try_value(&victim, bytes, value, victim.good->bytes[value->offset] ^ 1U);
+		tried++;
+	}
+	assert_int_equal(victim.accepted, 0);
+	assert_int_equal(victim.refused, tried);
+	free(bytes);
+	victim_close(&victim);
+}
+
+/* A device with other options, or another device, is not the one that was saved. */
+static void test_other_device(void **state)
+{
+	static const struct {
+		const char *options, *line;
+	} others[] = {
+		{ "queue_size=16", "/queue[0]: size_max: 0x8 in the state, 0x10 here (give the "
+				   "device the queue_size= it had)" },
+		{ LAB_OPTIONS ",event_idx=off", "/virtio[0]: device_caps.bits[0]: 0x" },
+		{ LAB_OPTIONS ",modern=off", "/pci[0]: cfgdata[0x" },
+	};
+	struct machine_config config = { .memory_size = LAB_MEMORY };
+	struct kind_case *test = *state;
+	struct kind_bench *bench = kind_bench_create(test->kind, &config, LAB_OPTIONS), *other;
+	struct lab_state *saved;
+
+	if (!bench)
+		skip();
+	pci_quiesce_devices(bench->machine->ctx);
+	saved = lab_take(bench->machine, bench->dev);
+	for (unsigned int i = 0; i < ARRAY_SIZE(others); i++) {
+		other = kind_bench_create(test->kind, &config, others[i].options);
+		assert_non_null(other);
+		pci_quiesce_devices(other->machine->ctx);
+		assert_int_equal(lab_load(other->machine, other->dev, saved->bytes, saved->len),
+				 -EINVAL);
+		assert_int_equal(other->machine->captured.count, 1);
+		assert_logged(other->machine, others[i].line);
+		kind_bench_destroy(other);
+	}
+	lab_state_free(saved);
+	kind_bench_destroy(bench);
+}
+
 /* ---- The frame ---- */
+
+/* The state of all functions is not one of this function, and the other way round. */
+static void test_left_over(void **state)
+{
+	struct victim victim = { 0 };
+	struct lab_state *all, *now;
+
+	victim_open(&victim, *state);
+	all = lab_take(victim.machine, NULL);
+	pci_resume_devices(victim.machine->ctx);
+	pci_reset_devices(victim.machine->ctx);
+	pci_quiesce_devices(victim.machine->ctx);
+	now = lab_take(victim.machine, victim.dev);
+	machine_log_clear(victim.machine);
+	assert_int_equal(lab_load(victim.machine, victim.dev, all->bytes, all->len), -EINVAL);
+	assert_logged(victim.machine, "is of nothing that this VM has");
+	assert_true(lab_same(victim.machine, victim.dev, now->bytes, now->len));
+	assert_int_equal(lab_load(victim.machine, NULL, victim.good->bytes, victim.good->len),
+			 -EINVAL);
+	assert_logged(victim.machine, "state: section pci-bus[0]: is missing");
+	assert_true(lab_same(victim.machine, victim.dev, now->bytes, now->len));
+	assert_int_equal(lab_load(victim.machine, NULL, all->bytes, all->len), 0);
+	lab_state_free(all);
+	lab_state_free(now);
+	victim_close(&victim);
+}
+
+/* While it runs it is neither saved nor loaded. */
+static void test_not_quiesced(void **state)
+{
+	struct victim victim = { 0 };
+	struct state_writer *writer;
+
+	victim_open(&victim, *state);
+	pci_resume_devices(victim.machine->ctx);
+	machine_log_clear(victim.machine);
+	writer = state_writer_create(victim.machine->ctx->log);
+	assert_int_equal(pci_save_device(victim.dev, writer), -EBUSY);
+	assert_logged(victim.machine, "cannot be saved: it is not quiesced (pause the VM first)");
+	assert_int_equal(lab_load(victim.machine, victim.dev, victim.good->bytes, victim.good->len),
+			 -EINVAL);
+	assert_logged(victim.machine, "is not quiesced (pause the VM first)");
+	state_writer_destroy(writer);
+	victim_close(&victim);
+}
 
 /* Cut short anywhere, with the length put right or not. */
 static void test_lengths(void **state)
@@ -277,6 +421,11 @@ int main(int argc, char **argv)
 	failed = cmocka_run_group_tests(fuzz_tests, NULL, NULL);
 	kind_tests_add(&tests, "each byte", test_bytes, KIND_AXIS_INTERFACE);
 	kind_tests_add(&tests, "each value", test_values, KIND_AXIS_INTERFACE);
+	kind_tests_add(&tests, "indices", test_indices, KIND_AXIS_INTERFACE);
+	kind_tests_add(&tests, "configuration space", test_config, KIND_AXIS_NONE);
+	kind_tests_add(&tests, "other device", test_other_device, KIND_AXIS_NONE);
+	kind_tests_add(&tests, "left over", test_left_over, KIND_AXIS_INTERFACE);
+	kind_tests_add(&tests, "not quiesced", test_not_quiesced, KIND_AXIS_NONE);
 	kind_tests_add(&tests, "each length", test_lengths, KIND_AXIS_NONE);
 	return failed + kind_tests_run(&tests, "state mutation");
 }

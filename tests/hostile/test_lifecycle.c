@@ -8,7 +8,8 @@
 #include "hostile.h"
 
 #define COMMON_QUEUE_RESET 0x3a /* virtio 1.4, 4.1.4.3 */
-#define SUSPEND 16 /* virtio 1.4, 2.1 */
+#define STATUS_SUSPEND 16 /* virtio 1.4, 2.1 */
+#define FEATURE_SUSPEND 43 /* virtio 1.4, 6 */
 #define STORM 200
 
 static void kick_all(struct virtio_driver *driver)
@@ -185,9 +186,11 @@ static void vm_reset(struct hostile *hostile)
 
 static void suspend(struct hostile *hostile)
 {
-	driver_set_status(hostile->driver, SUSPEND);
+	driver_set_status(hostile->driver, STATUS_SUSPEND);
+	assert_true(driver_status(hostile->driver) & STATUS_SUSPEND);
 	kick_all(hostile->driver);
 	driver_set_status(hostile->driver, VIRTIO_CONFIG_S_DRIVER_OK);
+	assert_false(driver_status(hostile->driver) & STATUS_SUSPEND);
 }
 
 static void quiesce(struct hostile *hostile)
@@ -197,13 +200,18 @@ static void quiesce(struct hostile *hostile)
 	pci_resume_devices(hostile->machine->ctx);
 }
 
-static void storm(void **state, void (*act)(struct hostile *hostile), unsigned int rounds,
-		  const char *what)
+/* @features: to be accepted besides the usual ones */
+static void storm(void **state, uint64_t features, void (*act)(struct hostile *hostile),
+		  unsigned int rounds, const char *what)
 {
-	struct hostile *hostile = hostile_run(state);
-	struct kind_buffer buffer = kind_buffer(hostile->victim->kind, hostile->driver);
+	struct hostile *hostile = hostile_open(state, NULL, NULL);
+	struct kind_buffer buffer;
 	unsigned int descriptors;
 
+	hostile->driver->params.extra = features;
+	hostile_start(hostile);
+	assert_int_equal(hostile->driver->accepted & features, features);
+	buffer = kind_buffer(hostile->victim->kind, hostile->driver);
 	act(hostile);
 	hostile_begin(hostile);
 	descriptors = open_descriptors();
@@ -223,22 +231,22 @@ static void storm(void **state, void (*act)(struct hostile *hostile), unsigned i
 
 static void test_reset_storm(void **state)
 {
-	storm(state, device_reset, STORM, "resets");
+	storm(state, 0, device_reset, STORM, "resets");
 }
 
 static void test_vm_reset_storm(void **state)
 {
-	storm(state, vm_reset, STORM / 4, "resets of the VM");
+	storm(state, 0, vm_reset, STORM / 4, "resets of the VM");
 }
 
 static void test_suspend_storm(void **state)
 {
-	storm(state, suspend, STORM, "suspend and resume");
+	storm(state, BIT64(FEATURE_SUSPEND), suspend, STORM, "suspend and resume");
 }
 
 static void test_quiesce_storm(void **state)
 {
-	storm(state, quiesce, STORM, "quiesce and resume");
+	storm(state, 0, quiesce, STORM, "quiesce and resume");
 }
 
 /* The VM ends with kicks, requests and timers on their way. */

@@ -195,21 +195,21 @@ void proof_publish(void)
 	prove(state_valid(&world), "the state is valid");
 }
 
-static uint32_t driver_event;
-
 /* Notify if the place that the driver named is one of those just used (2.8.10, 2.8.14). */
 void proof_event(void)
 {
 	struct vqueue_info vq = { .size = SIZE, .event_idx = true };
+	uint32_t driver_event;
 	uint16_t new = nondet_u16(), descs = nondet_u16();
 	uint16_t offset = nondet_u16();
 	bool wrap = nondet_bool();
 	unsigned int old, distance;
 
-	assume(new < SIZE && descs >= 1 && descs <= SIZE && offset < SIZE);
+	assume(new < SIZE &&descs >= 1 && descs <= SIZE &&offset < SIZE);
 	vq.used_wrap = nondet_bool();
 	vq.driver_area = &driver_event;
-	driver_event = offset | (wrap ? EVENT_WRAP : 0) | VRING_PACKED_EVENT_FLAG_DESC << 16;
+	shared_fixed = offset | (wrap ? EVENT_WRAP : 0) | VRING_PACKED_EVENT_FLAG_DESC << 16;
+	shared_is_fixed = true;
 	old = (place(new, vq.used_wrap) + 2 * SIZE - descs) % (2 * SIZE);
 	distance = (place(offset, wrap) + 2 * SIZE - old) % (2 * SIZE);
 	prove(driver_wants_event(&vq, new, (uint16_t)(new - descs)) == (distance < descs),

@@ -9,7 +9,7 @@
 
 static uint16_t pushed[SIZE + 1], popped_order[SIZE + 1];
 static unsigned int push_count, pop_count;
-static uint16_t unpopped;
+static uint16_t unpopped, first_number;
 
 static int any_enable(struct vqueue_info *vq)
 {
@@ -21,7 +21,7 @@ static bool any_has_descs(struct vqueue_info *vq)
 	return nondet_bool();
 }
 
-/* Any chain that fits; each has another number as long as the device has it. */
+/* Any chain that fits; each has another number. */
 static const char *any_pop(struct vqueue_info *vq, struct vq_chain *chain, int n_iov)
 {
 	if (nondet_bool())
@@ -30,10 +30,7 @@ static const char *any_pop(struct vqueue_info *vq, struct vq_chain *chain, int n
 	chain->in_count = nondet_int();
 	assume(chain->out_count >= 0 && chain->in_count >= 0 && chain->out_count <= n_iov &&
 	       chain->in_count <= n_iov - chain->out_count);
-	chain->idx = nondet_u16();
-	assume(chain->idx < SIZE);
-	for (unsigned int i = 0; i < SIZE; i++)
-		assume(i >= pop_count || popped_order[i] != chain->idx);
+	chain->idx = (uint16_t)((first_number + pop_count) % SIZE);
 	if (pop_count < SIZE)
 		popped_order[pop_count++] = chain->idx;
 	return NULL;
@@ -67,11 +64,13 @@ static const struct vq_ops any_ops = {
 	.publish = any_publish,
 };
 
-/* Nothing is in the device's hands, after any number of chains. */
+/* The device has no chain, after any number of them. */
 static void any_vq(struct world *world)
 {
 	(void)world_create(world, &any_ops);
 	world->vq.popped = world->vq.released = nondet_u32();
+	assume(world->vq.released < SIZE);
+	first_number = nondet_u16() % SIZE;
 	for (unsigned int i = 0; i < SIZE; i++)
 		world->order[i] = nondet_u16() % SIZE;
 }
@@ -168,9 +167,10 @@ void proof_in_order(void)
 	for (unsigned int i = 0; i < SIZE; i++)
 		prove(i >= taken || pushed[i] == popped_order[i], "in order");
 	prove(world.vq.popped == world.vq.released, "the device has none");
+	prove(world.vq.released < SIZE, "where the counts wrap around does not matter");
 }
 
-/* Whatever the numbers of chains were before: a guest cannot make it go on for ever. */
+/* Whatever the counts and marks are: a guest cannot make it go on for ever. */
 void proof_in_order_ends(void)
 {
 	struct world world = { 0 };
@@ -178,6 +178,7 @@ void proof_in_order_ends(void)
 	any_vq(&world);
 	world.vq.in_order = true;
 	world.vq.popped = nondet_u32();
+	world.vq.released = nondet_u32();
 	for (unsigned int i = 0; i < SIZE; i++)
 		world.slots[i].done = nondet_bool();
 	vq_relchain(&world.vq, nondet_u16(), nondet_u32());

@@ -309,11 +309,11 @@ int virtio_state_load(struct virtio_common *vc, struct state_reader *reader, con
 	memcpy(staged, vc, vc->ops->priv_size);
 	error = state_load(reader, place, 0, &common_state, vc, staged);
 	if (!error)
+		error = queues_load(vc, staged, reader, place);
+	if (!error)
 		error = config_check_bounds(vc, staged, reader, place);
 	if (!error)
 		error = config_check_same(vc, staged, reader, place);
-	if (!error)
-		error = queues_load(vc, staged, reader, place);
 	if (!error && vc->ops->state)
 		error = state_load(reader, place, 0, vc->ops->state, vc, staged);
 	*result = staged;

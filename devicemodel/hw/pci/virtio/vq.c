@@ -128,6 +128,15 @@ void vq_retchain(struct vqueue_info *vq)
 
 /* ---- giving them back ---- */
 
+/* Both counts stay small: 2^32 need not be a multiple of the size, and @order goes by them. */
+static void vq_count_released(struct vqueue_info *vq)
+{
+	if (++vq->released < vq->size)
+		return;
+	vq->released -= vq->size;
+	vq->popped -= vq->size;
+}
+
 /* Chains given back before an earlier one wait for it (virtio 1.4, 2.9). */
 static void vq_release_in_order(struct vqueue_info *vq, uint16_t idx, uint32_t len)
 {
@@ -139,7 +148,7 @@ static void vq_release_in_order(struct vqueue_info *vq, uint16_t idx, uint32_t l
 		if (!vq->slots[next].done)
 			break;
 		vq->slots[next].done = false;
-		vq->released++;
+		vq_count_released(vq);
 		vq->ops->push(vq, next, vq->slots[next].len);
 	}
 }
@@ -152,7 +161,7 @@ void vq_relchain(struct vqueue_info *vq, uint16_t idx, uint32_t len)
 		vq_release_in_order(vq, idx, len);
 		return;
 	}
-	vq->released++;
+	vq_count_released(vq);
 	vq->ops->push(vq, idx, len);
 }
 
