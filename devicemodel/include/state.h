@@ -83,8 +83,8 @@ struct state_reader;
  * Return: a reader, or NULL with errno (EBADMSG: damaged or no state, EPROTONOSUPPORT: of a later
  * version, ENOMEM) after one log line.
  */
-struct state_reader *state_reader_open(struct logger *log, const uint8_t *state, size_t len)
-	__must_check;
+struct state_reader *state_reader_open(struct logger *log, const uint8_t *state,
+				       size_t len) __must_check;
 
 /** state_reader_close() - free it with all that was staged. NULL is harmless. */
 void state_reader_close(struct state_reader *reader);

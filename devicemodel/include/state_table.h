@@ -67,34 +67,31 @@ struct state_desc {
 
 #define STATE_MEMBER(type, member) (((type *)0)->member)
 /* Of an integer: it does not compile if the member is larger. */
-#define STATE_SIZE(type, member)                                                         \
-	(sizeof(STATE_MEMBER(type, member)) +                                            \
+#define STATE_SIZE(type, member)                                                                   \
+	(sizeof(STATE_MEMBER(type, member)) +                                                      \
 	 0 * sizeof(char[sizeof(STATE_MEMBER(type, member)) <= 8 ? 1 : -1]))
-#define STATE_IS_BOOL(type, member)                                                      \
+#define STATE_IS_BOOL(type, member)                                                                \
 	__builtin_types_compatible_p(__typeof__(STATE_MEMBER(type, member)), bool)
 
 /** STATE_FIELD() - an integer or bool @member of @type. */
-#define STATE_FIELD(type, member)                                                        \
-	.name = #member, .offset = offsetof(type, member),                               \
-	.size = STATE_SIZE(type, member), .count = 1,                                    \
-	.is_bool = STATE_IS_BOOL(type, member)
+#define STATE_FIELD(type, member)                                                                  \
+	.name = #member, .offset = offsetof(type, member), .size = STATE_SIZE(type, member),       \
+	.count = 1, .is_bool = STATE_IS_BOOL(type, member)
 
 /** STATE_ARRAY() - an array of integers or structs. */
-#define STATE_ARRAY(type, member)                                                        \
-	.name = #member, .offset = offsetof(type, member),                               \
-	.size = sizeof(STATE_MEMBER(type, member)[0]),                                   \
-	.count = ARRAY_SIZE(STATE_MEMBER(type, member)),                                 \
-	.is_bool = STATE_IS_BOOL(type, member[0])
+#define STATE_ARRAY(type, member)                                                                  \
+	.name = #member, .offset = offsetof(type, member),                                         \
+	.size = sizeof(STATE_MEMBER(type, member)[0]),                                             \
+	.count = ARRAY_SIZE(STATE_MEMBER(type, member)), .is_bool = STATE_IS_BOOL(type, member[0])
 
 /** STATE_BYTES() - anything as bytes. */
-#define STATE_BYTES(type, member)                                                        \
-	.name = #member, .offset = offsetof(type, member), .size = 1,                    \
+#define STATE_BYTES(type, member)                                                                  \
+	.name = #member, .offset = offsetof(type, member), .size = 1,                              \
 	.count = sizeof(STATE_MEMBER(type, member))
 
 /** STATE_POINTER() - @member points to up to @count_max integers or structs. */
-#define STATE_POINTER(type, member, count_max)                                           \
-	.name = #member, .offset = offsetof(type, member),                               \
-	.size = sizeof(STATE_MEMBER(type, member)[0]), .count = (count_max),             \
-	.indirect = true
+#define STATE_POINTER(type, member, count_max)                                                     \
+	.name = #member, .offset = offsetof(type, member),                                         \
+	.size = sizeof(STATE_MEMBER(type, member)[0]), .count = (count_max), .indirect = true
 
 #endif

@@ -6,6 +6,8 @@
 #ifndef TENON_TESTS_CONFORMANCE_H
 #define TENON_TESTS_CONFORMANCE_H
 
+#include <stdlib.h>
+
 #include "../../devicemodel/hw/pci/virtio/virtio_pci.h"
 #include "device_kinds.h"
 
@@ -27,6 +29,29 @@ static inline int clause_tests_run(const struct clause_test *list, unsigned int 
 	for (unsigned int i = 0; i < count; i++)
 		kind_tests_add(&tests, list[i].name, list[i].run, list[i].axes);
 	return kind_tests_run(&tests, group);
+}
+
+/* For the kind called @kind only. */
+static inline int clause_tests_run_for(const struct clause_test *list, unsigned int count,
+				       const char *kind)
+{
+	struct kind_tests tests = { .count = 0 };
+	unsigned int kept = 0;
+
+	for (unsigned int i = 0; i < count; i++)
+		kind_tests_add(&tests, list[i].name, list[i].run, list[i].axes);
+	for (unsigned int i = 0; i < tests.count; i++) {
+		const struct kind_case *test = tests.tests[i].initial_state;
+
+		if (!strcmp(test->kind->name, kind)) {
+			tests.tests[kept++] = tests.tests[i];
+			continue;
+		}
+		free(tests.tests[i].initial_state);
+		free((void *)(uintptr_t)tests.tests[i].name);
+	}
+	tests.count = kept;
+	return kind_tests_run(&tests, kind);
 }
 
 /* kind_case_run() with reserved features @extra accepted, which @options have the device offer. */

@@ -221,13 +221,13 @@ static inline void lab_abuse(struct machine *machine, struct pci_vdev *dev, uint
 #define LAB_FUZZ_KINDS 8
 
 /* A small machine with a small device of @kind, or NULL. */
-static inline struct kind_bench *lab_bench(const struct device_kind *kind, bool packed)
+static inline struct kind_bench *lab_bench(const struct device_kind *kind)
 {
 	struct machine_config config = { .memory_size = LAB_MEMORY };
 	bool console = kind->virtio_id == VIRTIO_ID_CONSOLE;
 	char options[100];
 
-	snprintf(options, sizeof(options), LAB_OPTIONS "%s%s", packed ? ",packed=on" : "",
+	snprintf(options, sizeof(options), LAB_OPTIONS "%s",
 		 console ? ",port=a:null,port=b:null" : "");
 	return kind_bench_create(kind, &config, options);
 }
@@ -307,11 +307,10 @@ static inline bool state_fuzz_seed(unsigned int index, uint8_t *first, struct la
 	*result = NULL;
 	if (!kind)
 		return false;
-	bench = lab_bench(kind, true);
+	bench = lab_bench(kind);
 	if (!bench)
 		return true;
-	driver = driver_run(bench->machine, KIND_SLOT, &params,
-			    params.packed ? 0 : BIT64(VIRTIO_F_RING_PACKED));
+	driver = driver_run(bench->machine, KIND_SLOT, &params, 0);
 	lab_fill(kind, driver);
 	kind_request(kind, driver);
 	driver_close(driver);
@@ -331,7 +330,7 @@ static inline struct kind_bench *lab_fuzz_bench(unsigned int index, bool end)
 	for (; end && count; count--)
 		kind_bench_destroy(benches[count - 1]);
 	while (!end && count < LAB_FUZZ_KINDS && (kind = device_kind_at(count))) {
-		benches[count] = lab_bench(kind, true);
+		benches[count] = lab_bench(kind);
 		if (!benches[count++])
 			print_message("no states of %s are tried\n", kind->name);
 	}

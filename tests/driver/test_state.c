@@ -18,7 +18,6 @@
  */
 struct world {
 	const struct device_kind *kind;
-	const char *options;
 	struct driver_params params;
 	struct kind_bench *bench;
 	struct machine *machine;
@@ -35,7 +34,7 @@ static struct kind_bench *bench_open(const struct world *world)
 	struct machine_config config = { .memory_size = LAB_MEMORY,
 					 .ioeventfd = world->params.ioeventfd };
 
-	return kind_bench_create(world->kind, &config, world->options);
+	return kind_bench_create(world->kind, &config, LAB_OPTIONS);
 }
 
 static void copy_memory(struct machine *from, struct machine *to)
@@ -225,10 +224,7 @@ static bool cut_always(unsigned int step, unsigned int arg)
 static uint8_t *world_end(const struct kind_case *test, bool (*cut)(unsigned int, unsigned int),
 			  unsigned int arg)
 {
-	struct world world = { .kind = test->kind,
-			       .params = test->params,
-			       .options = test->params.packed ? LAB_OPTIONS ",packed=on"
-							      : LAB_OPTIONS };
+	struct world world = { .kind = test->kind, .params = test->params };
 	uint8_t *end;
 
 	if (!world_open(&world))
@@ -287,6 +283,54 @@ static void test_cut_now_and_then(void **state)
 	free(whole);
 }
 
+/* virtio 1.4, 3.4: the device was suspended, and is so in the other machine until told to go on. */
+static void test_suspended(void **state)
+{
+	const struct kind_case *test = *state;
+	struct world world = { .kind = test->kind, .params = test->params };
+
+	world.params.extra = BIT64(VIRTIO_F_SUSPEND);
+	if (!world_open(&world))
+		skip();
+	kind_request(world.kind, world.driver);
+	driver_set_status(world.driver, VIRTIO_CONFIG_S_SUSPEND);
+	assert_true(driver_status(world.driver) & VIRTIO_CONFIG_S_SUSPEND);
+	add(&world);
+	kick(&world);
+	world_move(&world);
+	poll(&world);
+	assert_true(driver_status(world.driver) & VIRTIO_CONFIG_S_SUSPEND);
+	assert_true(kind_buffer_untouched(&world.buffers[0], world.machine));
+	assert_null(driver_get_buf(world_queue(&world), NULL));
+	driver_set_status(world.driver, VIRTIO_CONFIG_S_DRIVER_OK);
+	reap(&world);
+	interrupted(&world);
+	kind_request(world.kind, world.driver);
+	world_close(&world);
+}
+
+/* virtio 1.4, 2.1.2: the driver has broken it, and finds it so, until it resets it. */
+static void test_broken(void **state)
+{
+	const struct kind_case *test = *state;
+	struct world world = { .kind = test->kind, .params = test->params };
+
+	if (!world_open(&world))
+		skip();
+	kind_request(world.kind, world.driver);
+	world_queue(&world)->ring.avail->idx =
+		(uint16_t)(world_queue(&world)->ring.avail->idx + 99);
+	world.driver->interface->notify(world.driver, world_queue(&world));
+	poll(&world);
+	assert_true(driver_status(world.driver) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	world_move(&world);
+	assert_true(driver_status(world.driver) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	driver_restart(world.driver);
+	assert_false(driver_status(world.driver) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	kind_request(world.kind, world.driver);
+	world_close(&world);
+}
+
 int main(int argc, char **argv)
 {
 	struct kind_tests tests = { 0 };
@@ -295,6 +339,8 @@ int main(int argc, char **argv)
 		cmocka_set_test_filter(argv[1]);
 	kind_tests_add(&tests, "cut at each step", test_cut_at_each_step, KIND_AXIS_INTERFACE);
 	kind_tests_add(&tests, "cut all the time", test_cut_all_the_time, KIND_AXIS_INTERFACE);
+	kind_tests_add(&tests, "suspended", test_suspended, KIND_AXIS_NONE);
+	kind_tests_add(&tests, "broken", test_broken, KIND_AXIS_NONE);
 	kind_tests_add(&tests, "cut now and then", test_cut_now_and_then, KIND_AXIS_ALL);
 	return kind_tests_run(&tests, "state");
 }

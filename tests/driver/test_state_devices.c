@@ -62,8 +62,6 @@ static void scene_make(struct scene *scene)
 
 	scene->machine = machine_create(&config);
 	scene->play->spec(scene, spec, sizeof(spec));
-	if (scene->params.packed)
-		strcat(spec, ",packed=on");
 	machine_add(scene->machine, spec);
 	if (scene->play->connect)
 		scene->play->connect(scene);

@@ -23,7 +23,7 @@ static void victim_open(struct victim *victim, struct kind_case *test)
 {
 	struct virtio_driver *driver;
 
-	victim->bench = lab_bench(test->kind, test->params.packed);
+	victim->bench = lab_bench(test->kind);
 	if (!victim->bench)
 		skip();
 	victim->machine = victim->bench->machine;
@@ -101,7 +101,7 @@ static void victim_reset(struct victim *victim)
 	pci_reset_devices(machine->ctx);
 	memset(guest_ptr(machine, MACHINE_HEAP, MIB(1)), 0, MIB(1));
 	machine->heap_next = MACHINE_HEAP;
-	driver = driver_run(machine, KIND_SLOT, &params, BIT64(VIRTIO_F_RING_PACKED));
+	driver = driver_run(machine, KIND_SLOT, &params, 0);
 	kind_request(victim->bench->kind, driver);
 	driver_close(driver);
 	pci_quiesce_devices(machine->ctx);
@@ -285,7 +285,7 @@ static void test_other_device(void **state)
 	} others[] = {
 		{ "queue_size=16", "/queue[0]: size_max: 0x8 in the state, 0x10 here (give the "
 				   "device the queue_size= it had)" },
-		{ LAB_OPTIONS ",event_idx=off", "/virtio[0]: device_caps.bits[0]: 0x" },
+		{ LAB_OPTIONS ",packed=off", "/virtio[0]: device_caps.bits[0]: 0x" },
 		{ LAB_OPTIONS ",modern=off", "/pci[0]: cfgdata[0x" },
 	};
 	struct machine_config config = { .memory_size = LAB_MEMORY };

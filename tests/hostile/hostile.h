@@ -122,8 +122,7 @@ static inline void bystanders_add(struct hostile *hostile)
 
 	for (unsigned int i = 0; (kind = device_kind_at(i)); i++) {
 		if (!strcmp(kind->name, "virtio-rng")) { /* that one is there already */
-			struct bystander *rng =
-				&hostile->bystanders[hostile->bystander_count++];
+			struct bystander *rng = &hostile->bystanders[hostile->bystander_count++];
 
 			rng->bench.kind = kind;
 			rng->driver = driver_run(hostile->machine, KIND_OTHER_SLOT, &params, 0);
@@ -176,6 +175,12 @@ static inline struct hostile *hostile_run(void **state)
 	return hostile;
 }
 
+/* Notify the device of the queue under attack, whether it wants to know or not. */
+static inline void hostile_kick(struct hostile *hostile)
+{
+	hostile->driver->interface->notify(hostile->driver, hostile->queue);
+}
+
 /* All that the guest can see of what it did not write itself is in these: nothing of the host's. */
 static inline void hostile_look_for_host_bytes(struct hostile *hostile)
 {
@@ -186,9 +191,9 @@ static inline void hostile_look_for_host_bytes(struct hostile *hostile)
 		fail_msg("memory of the host that was never written to shows in the guest's");
 }
 
-static inline void hostile_close(struct hostile *hostile)
+/* The machine ends, whatever it is at. */
+static inline void hostile_end(struct hostile *hostile)
 {
-	hostile_look_for_host_bytes(hostile);
 	for (unsigned int i = 0; i < hostile->bystander_count; i++)
 		driver_close(hostile->bystanders[i].driver);
 	machine_destroy(hostile->machine);
@@ -201,6 +206,12 @@ static inline void hostile_close(struct hostile *hostile)
 	}
 	free(hostile);
 	alarm(0);
+}
+
+static inline void hostile_close(struct hostile *hostile)
+{
+	hostile_look_for_host_bytes(hostile);
+	hostile_end(hostile);
 }
 
 /* ---- Tables of tests ---- */

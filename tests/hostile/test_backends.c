@@ -8,6 +8,7 @@
 #include <linux/virtio_blk.h>
 #include <linux/virtio_console.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/un.h>
 
@@ -57,19 +58,20 @@ static void test_image_shrinks(void **state)
 
 		image_resize(hostile, sizes[i]);
 		check_poison_stack();
-		assert_int_equal(blk_transfer(hostile->queue, VIRTIO_BLK_T_IN, sector, data,
-					      sizeof(data)),
-				 VIRTIO_BLK_S_IOERR);
+		assert_int_equal(
+			blk_transfer(hostile->queue, VIRTIO_BLK_T_IN, sector, data, sizeof(data)),
+			VIRTIO_BLK_S_IOERR);
 		assert_false(check_poison_seen(data, sizeof(data)));
 		assert_int_equal(blk_transfer(hostile->queue, VIRTIO_BLK_T_IN,
 					      IMAGE_SIZE / SECTOR - 4, data, sizeof(data)),
 				 VIRTIO_BLK_S_IOERR);
 		image_resize(hostile, IMAGE_SIZE);
-		blk_transfer(hostile->queue, VIRTIO_BLK_T_FLUSH, 0, data, 0); /* looks at the size */
+		blk_transfer(hostile->queue, VIRTIO_BLK_T_FLUSH, 0, data,
+			     0); /* looks at the size */
 		machine_poll(hostile->machine);
-		assert_int_equal(blk_transfer(hostile->queue, VIRTIO_BLK_T_IN, sector, data,
-					      sizeof(data)),
-				 VIRTIO_BLK_S_OK);
+		assert_int_equal(
+			blk_transfer(hostile->queue, VIRTIO_BLK_T_IN, sector, data, sizeof(data)),
+			VIRTIO_BLK_S_OK);
 		driver_config_interrupt(hostile->driver);
 		hostile_log_clear(hostile->machine);
 		hostile_expect_ignored(hostile, "image that shrinks");
@@ -148,9 +150,9 @@ static void test_image_format(void **state)
 		machine_add(machine, spec);
 		driver = driver_run(machine, 4, &params, 0);
 		assert_int_equal(driver_config(driver, 0, 8), IMAGE_SIZE / SECTOR);
-		assert_int_equal(blk_transfer(driver_queue(driver, 0), VIRTIO_BLK_T_IN, 0, back,
-					      SECTOR),
-				 VIRTIO_BLK_S_OK);
+		assert_int_equal(
+			blk_transfer(driver_queue(driver, 0), VIRTIO_BLK_T_IN, 0, back, SECTOR),
+			VIRTIO_BLK_S_OK);
 		assert_memory_equal(back, sector, SECTOR);
 		driver_close(driver);
 		machine_destroy(machine);
@@ -158,6 +160,42 @@ static void test_image_format(void **state)
 		kind_case_close(state);
 		hostile = hostile_run(state);
 	}
+	hostile_close(hostile);
+}
+
+/* Two disks with different numbers of queues: neither has the other's (acrn.md 7.3, row 46). */
+static void test_two_disks(void **state)
+{
+	struct hostile *hostile = hostile_open(state, NULL, "queues=4");
+	const struct driver_params params = hostile->victim->params;
+	struct virtio_driver *other;
+	uint8_t data[SECTOR] = { 1 };
+	char path[] = "/tmp/tenon-test-XXXXXX", spec[96];
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0 && !ftruncate(fd, IMAGE_SIZE));
+	snprintf(spec, sizeof(spec), "20,virtio-blk,%s", path);
+	machine_add(hostile->machine, spec);
+	hostile_start(hostile);
+	other = driver_run(hostile->machine, 20, &params, 0);
+	assert_int_equal(hostile->driver->queue_count, 4);
+	assert_int_equal(other->queue_count, 1);
+	for (uint16_t i = 1; i < 6; i++) { /* of queues that only one of them has */
+		struct driver_queue queue = { .driver = other, .index = i };
+
+		other->interface->notify(other, &queue);
+	}
+	for (unsigned int i = 0; i < 4; i++)
+		assert_int_equal(blk_transfer(driver_queue(hostile->driver, i), VIRTIO_BLK_T_OUT, i,
+					      data, SECTOR),
+				 VIRTIO_BLK_S_OK);
+	assert_int_equal(blk_transfer(driver_queue(other, 0), VIRTIO_BLK_T_OUT, 0, data, SECTOR),
+			 VIRTIO_BLK_S_OK);
+	driver_queue_interrupt(hostile->queue);
+	hostile_expect_ignored(hostile, "two disks");
+	driver_close(other);
+	close(fd);
+	unlink(path);
 	hostile_close(hostile);
 }
 
@@ -371,6 +409,7 @@ int main(void)
 			  KIND_AXIS_INTERFACE);
 	hostile_tests_add(&tests, "virtio-blk", "no room", test_no_room, KIND_AXIS_INTERFACE);
 	hostile_tests_add(&tests, "virtio-blk", "image format", test_image_format, KIND_AXIS_NONE);
+	hostile_tests_add(&tests, "virtio-blk", "two disks", test_two_disks, KIND_AXIS_NONE);
 	hostile_tests_add(&tests, "virtio-net", "tap down", test_tap_down, KIND_AXIS_INTERFACE);
 	/* any victim will do: what is watched is another console beside it */
 	hostile_tests_add(&tests, "virtio-rng", "slow console reader", test_slow_console_reader,

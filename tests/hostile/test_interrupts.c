@@ -22,9 +22,8 @@ static void request_quietly(struct hostile *hostile)
 	uint8_t out[KIND_REQUEST_MAX], in[KIND_REQUEST_MAX];
 	uint32_t len = kind->fill(hostile->driver, out);
 
-	assert_int_equal(
-		driver_request(hostile->queue, &driver_layouts[0], out, len, in, kind->in),
-		kind->used);
+	assert_int_equal(driver_request(hostile->queue, &driver_layouts[0], out, len, in, kind->in),
+			 kind->used);
 	machine_poll(hostile->machine);
 }
 
@@ -76,7 +75,7 @@ static void test_vectors(void **state)
 	uint16_t count = (uint16_t)hostile->driver->pci.msix_count;
 	uint16_t good = (uint16_t)(hostile->queue->index + 1);
 	const uint16_t far[] = { NO_VECTOR, count, (uint16_t)(count + 1), 0x7ff, 0x800, 0x7fff,
-				 0x8000, 0xfffe };
+				 0x8000,    0xfffe };
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(far); i++) {
 		uint64_t messages = inproc_of(hostile->machine->ctx)->msi_count;
@@ -252,8 +251,9 @@ static void test_config_space(void **state)
 static void test_config_window(void **state)
 {
 	static const uint8_t bars[] = { 0, 1, 2, 3, 4, 5, 6, 7, 0x80, 0xff };
-	static const uint32_t offsets[] = { 0, 1, 2, 3, 0xffc, 0x1000, 0x2000, 0x3000, 0x3fff,
-					    0x4000, 0x7fffffff, 0x80000000, 0xfffffffc, UINT32_MAX };
+	static const uint32_t offsets[] = { 0,		1,	    2,		3,	   0xffc,
+					    0x1000,	0x2000,	    0x3000,	0x3fff,	   0x4000,
+					    0x7fffffff, 0x80000000, 0xfffffffc, UINT32_MAX };
 	static const uint32_t lengths[] = { 0, 1, 2, 3, 4, 5, 8, 0x80000000, UINT32_MAX };
 	struct hostile *hostile = hostile_run(state);
 	struct pci_function *pci = &hostile->driver->pci;

@@ -263,7 +263,7 @@ static void test_end_in_flight(void **state)
 		fill_queue(hostile, &buffer);
 		if (i % 2)
 			usleep(200);
-		hostile_close(hostile);
+		hostile_end(hostile);
 		kind_case_close(state);
 	}
 	/* and it is for this test's end to close a machine */
@@ -366,9 +366,9 @@ static void test_processors(void **state)
 	for (unsigned int i = 0; i < PROCESSORS; i++) {
 		processors[i] = (struct processor) { .driver = hostile->driver,
 						     .seed = 88172645463325252U + i };
-		assert_int_equal(pthread_create(&processors[i].thread, NULL, processor_run,
-						&processors[i]),
-				 0);
+		assert_int_equal(
+			pthread_create(&processors[i].thread, NULL, processor_run, &processors[i]),
+			0);
 	}
 	for (unsigned int i = 0; i < 20; i++)
 		hostile_others_work(hostile);
@@ -376,7 +376,8 @@ static void test_processors(void **state)
 		pthread_join(processors[i].thread, NULL);
 	for (unsigned int bar = 0; bar < PCI_BARS; bar++)
 		if (hostile->driver->pci.bar[bar].size)
-			pci_move_bar(&hostile->driver->pci, bar, hostile->driver->pci.bar[bar].addr);
+			pci_move_bar(&hostile->driver->pci, bar,
+				     hostile->driver->pci.bar[bar].addr);
 	pci_function_enable(&hostile->driver->pci);
 	hostile_expect_survived(hostile, "several processors");
 	hostile_close(hostile);

@@ -168,8 +168,8 @@ static void test_queue_select(void **state)
 /* All of the notification structure, and the legacy register, with all that fits into them. */
 static void test_notifications(void **state)
 {
-	static const uint64_t values[] = { 0,      1,	       0x7f,	   0x80,      0x7fff,
-					   0x8000, 0xffff,     0x10000,	   UINT32_MAX, UINT64_MAX };
+	static const uint64_t values[] = { 0,	   1,	   0x7f,    0x80,	0x7fff,
+					   0x8000, 0xffff, 0x10000, UINT32_MAX, UINT64_MAX };
 	struct hostile *hostile = hostile_run(state);
 	struct virtio_driver *driver = hostile->driver;
 	struct driver_region legacy = { 0, VIRTIO_PCI_QUEUE_NOTIFY, 2 };
@@ -362,8 +362,7 @@ static void test_features_not_offered(void **state)
 		accept_word(hostile, 0, 0);
 		accept_word(hostile, 1, BIT32(VIRTIO_F_VERSION_1 - 32));
 		accept_word(hostile, bit / 32,
-			    BIT32(bit % 32) |
-				    (bit / 32 == 1 ? BIT32(VIRTIO_F_VERSION_1 - 32) : 0));
+			    BIT32(bit % 32) | (bit / 32 == 1 ? BIT32(VIRTIO_F_VERSION_1 - 32) : 0));
 		assert_true(features_refused(hostile));
 		hostile_one_line(hostile, "a feature that is not offered", "FEATURES_OK refused");
 		/* without it there is no DRIVER_OK, and no queue runs */

@@ -23,9 +23,9 @@ static void test_layouts(void **state)
 
 	for (unsigned int i = 0; i < driver_layout_count; i++) {
 		/* guards and the readable part are looked at there */
-		assert_int_equal(driver_request(hostile->queue, &driver_layouts[i], out, len, in,
-						kind->in),
-				 kind->used);
+		assert_int_equal(
+			driver_request(hostile->queue, &driver_layouts[i], out, len, in, kind->in),
+			kind->used);
 		hostile_expect_ignored(hostile, driver_layouts[i].name);
 	}
 	hostile_close(hostile);
@@ -123,10 +123,8 @@ static const struct blk_row blk_rows[] = {
 	{ "discard of nothing", VIRTIO_BLK_T_DISCARD, 0, 0, 0, VIRTIO_BLK_S_IOERR },
 	{ "discard of half a segment", VIRTIO_BLK_T_DISCARD, 0, 8, 0, VIRTIO_BLK_S_IOERR },
 	{ "discard of a segment and a byte", VIRTIO_BLK_T_DISCARD, 0, 17, 0, VIRTIO_BLK_S_IOERR },
-	{ "discard of too many segments", VIRTIO_BLK_T_DISCARD, 0, 16 * 17, 0,
-	  VIRTIO_BLK_S_IOERR },
-	{ "discard of 64 KiB of segments", VIRTIO_BLK_T_DISCARD, 0, 65536, 0,
-	  VIRTIO_BLK_S_IOERR },
+	{ "discard of too many segments", VIRTIO_BLK_T_DISCARD, 0, 16 * 17, 0, VIRTIO_BLK_S_IOERR },
+	{ "discard of 64 KiB of segments", VIRTIO_BLK_T_DISCARD, 0, 65536, 0, VIRTIO_BLK_S_IOERR },
 	{ "zeroes for half a segment", VIRTIO_BLK_T_WRITE_ZEROES, 0, 8, 0, VIRTIO_BLK_S_IOERR },
 	{ "zeroes for two segments", VIRTIO_BLK_T_WRITE_ZEROES, 0, 32, 0, VIRTIO_BLK_S_IOERR },
 };
@@ -231,8 +229,8 @@ static void test_blk_segments(void **state)
 
 		memcpy(out, &header, sizeof(header));
 		memcpy(out + sizeof(header), &blk_segments[i / 2].segment, sizeof(good));
-		blk_request(hostile, blk_segments[i / 2].name, out, sizeof(header) + sizeof(good), 0,
-			    blk_segments[i / 2].status);
+		blk_request(hostile, blk_segments[i / 2].name, out, sizeof(header) + sizeof(good),
+			    0, blk_segments[i / 2].status);
 		/* Nothing is done for the first segment if there is anything wrong with the second. */
 		memcpy(out + sizeof(header) + sizeof(good), &blk_segments[i / 2].segment,
 		       sizeof(good));
@@ -431,7 +429,7 @@ static void test_net_queues(void **state)
 						rows[i].out ? segments : segments + 1,
 						rows[i].out > 0, rows[i].in > 0, segments),
 				 0);
-		hostile->driver->interface->notify(hostile->driver, hostile->queue);
+		hostile_kick(hostile);
 		hostile_expect_broken(hostile, rows[i].name, rows[i].rules);
 	}
 	hostile_close(hostile);
@@ -538,7 +536,8 @@ static void test_rng_large(void **state)
 	for (unsigned int i = 0; i < 8; i++) {
 		assert_int_equal(driver_add_buf(hostile->queue, &segment, 0, 1, &segment), 0);
 		driver_kick(hostile->queue);
-		assert_ptr_equal(driver_wait_buf(hostile->queue, &len, DRIVER_TIMEOUT_MS), &segment);
+		assert_ptr_equal(driver_wait_buf(hostile->queue, &len, DRIVER_TIMEOUT_MS),
+				 &segment);
 		assert_in_range(len, 1, 65536);
 		hostile_expect_ignored(hostile, "32 MiB of random bytes");
 	}

@@ -82,13 +82,32 @@ static void flip_back(struct flipper *flipper)
 
 static void flip_desc(struct flipper *flipper, uint8_t *desc)
 {
-	const uint64_t addrs[] = { flipper->area, flipper->area + 4095, flipper->ram_end,
-				   flipper->ram_end - 1, UINT64_MAX, UINT64_MAX - 63,
-				   X86_LAPIC_BASE, BIT64(63), 0 };
-	static const uint32_t lens[] = { 0, 1, 15, 16, 17, 32, 512, 4096, 0x7fffffff,
-					 0x80000000, UINT32_MAX, 0xfffffff0 };
-	const uint16_t words[] = { 0, 1, 2, 3, 4, 5, 6, 7, 0x80, 0x8080, 0x8000, 0xffff,
-				   flipper->ring_size, (uint16_t)(flipper->ring_size - 1) };
+	const uint64_t addrs[] = { flipper->area,
+				   flipper->area + 4095,
+				   flipper->ram_end,
+				   flipper->ram_end - 1,
+				   UINT64_MAX,
+				   UINT64_MAX - 63,
+				   X86_LAPIC_BASE,
+				   BIT64(63),
+				   0 };
+	static const uint32_t lens[] = {
+		0, 1, 15, 16, 17, 32, 512, 4096, 0x7fffffff, 0x80000000, UINT32_MAX, 0xfffffff0
+	};
+	const uint16_t words[] = { 0,
+				   1,
+				   2,
+				   3,
+				   4,
+				   5,
+				   6,
+				   7,
+				   0x80,
+				   0x8080,
+				   0x8000,
+				   0xffff,
+				   flipper->ring_size,
+				   (uint16_t)(flipper->ring_size - 1) };
 
 	switch (random_next(&flipper->seed) % 4) {
 	case 0:
@@ -164,12 +183,10 @@ static void request_make(struct hostile *hostile, struct flipper *flipper, struc
 	request->gpa = guest_alloc(hostile->machine, AREA_SIZE, 4096);
 	memcpy(guest_ptr(hostile->machine, request->gpa, len), out, len);
 	if (len)
-		request->descs[request->count++] =
-			(struct raw_desc) { request->gpa, len, 0, 0 };
+		request->descs[request->count++] = (struct raw_desc) { request->gpa, len, 0, 0 };
 	if (kind->in)
-		request->descs[request->count++] = (struct raw_desc) {
-			request->gpa + 4096, kind->in, VRING_DESC_F_WRITE, 0
-		};
+		request->descs[request->count++] =
+			(struct raw_desc) { request->gpa + 4096, kind->in, VRING_DESC_F_WRITE, 0 };
 	if (request->count == 2) {
 		request->descs[0].flags = VRING_DESC_F_NEXT;
 		request->descs[0].next = 1;
@@ -190,8 +207,8 @@ static void request_add(struct ring *ring, const struct request *request, uint16
 	unsigned int count = request->count;
 
 	if (request->table) {
-		descs[0] = (struct raw_desc) { request->table, count * 16, VRING_DESC_F_INDIRECT,
-					       0 };
+		descs[0] =
+			(struct raw_desc) { request->table, count * 16, VRING_DESC_F_INDIRECT, 0 };
 		count = 1;
 	}
 	if (raw_is_packed(ring)) {
@@ -249,7 +266,7 @@ static void attack_round(struct hostile *hostile, const struct request *requests
 	for (unsigned int kick = 0; kick < KICKS && !hostile_needs_reset(hostile); kick++) {
 		for (uint16_t i = 0; i < BATCH; i++)
 			request_add(ring, &requests[i], (uint16_t)(2 * i));
-		hostile->driver->interface->notify(hostile->driver, hostile->queue);
+		hostile_kick(hostile);
 		if (kick % 4 == 3)
 			machine_poll(hostile->machine);
 	}

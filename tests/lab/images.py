@@ -74,10 +74,11 @@ def fetch_kernel():
 
 def unpack(data):
     """Decompress what a bzImage carries, by its magic."""
-    if data.startswith(b"\x28\xb5\x2f\xfd"):
-        # The size appended to the payload makes zstd complain after all is done.
-        return subprocess.run(("zstd", "-dcq"), input=data, stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, check=False).stdout
+    for magic, program in ((b"\x28\xb5\x2f\xfd", "zstd"), (b"\x02\x21\x4c\x18", "lz4")):
+        if data.startswith(magic):
+            # The size appended to the payload makes them complain after all is done.
+            return subprocess.run((program, "-dcq"), input=data, stdout=subprocess.PIPE,
+                                  stderr=subprocess.DEVNULL, check=False).stdout
     if data.startswith(b"\xfd7zXZ"):
         return lzma.LZMADecompressor().decompress(data)
     if data.startswith(b"\x1f\x8b"):
@@ -93,7 +94,7 @@ def extract_vmlinux(bzimage, vmlinux):
     start = (setup_sectors + 1) * 512 + offset
     kernel = unpack(image[start:start + length])
     if not kernel.startswith(b"\x7fELF"):
-        raise ImageError(f"{bzimage}: no ELF kernel found inside (is the package zstd installed?)")
+        raise ImageError(f"{bzimage}: no ELF kernel found inside (are the packages zstd and lz4 installed?)")
     vmlinux.write_bytes(kernel)
 
 

@@ -18,7 +18,9 @@
 #endif
 #define TABLE_MAX 8 /* entries of an indirect table: what is longer is not in RAM here */
 #define AREA_MAX (16 * MAX(SIZE, TABLE_MAX)) /* bytes of the largest area */
-#define IOV_MAX_PROOF 4 /* iovecs that a device has */
+#ifndef IOV_MAX_PROOF
+#define IOV_MAX_PROOF (SIZE + TABLE_MAX) /* iovecs that a device has */
+#endif
 
 /* Functions without a body return anything. */
 bool nondet_bool(void);

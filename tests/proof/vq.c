@@ -2,6 +2,8 @@
 /*
  * What all rings share, on a ring that gives any chains: iovecs, and the order of chains.
  */
+#define IOV_MAX_PROOF 4
+
 #include "shared_memory.h"
 
 #undef memcpy
