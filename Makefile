@@ -17,7 +17,8 @@ say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 # make SANITIZE=1: AddressSanitizer and UndefinedBehaviorSanitizer; make TSAN=1: ThreadSanitizer.
 ifdef SANITIZE
 VARIANT := san
-SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
+	-ftrivial-auto-var-init=pattern
 else ifdef TSAN
 VARIANT := tsan
 # gcc warns that it does not model fences; what they order is checked by other tests.

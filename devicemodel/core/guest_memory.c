@@ -54,8 +54,9 @@ int guest_memory_create(struct logger *log, struct guest_memory *memory, bool hu
 	}
 	for (unsigned int i = 0; i < memory->count; i++) {
 		struct guest_memory_region *region = &memory->regions[i];
-		void *host = mmap(NULL, region->size, PROT_READ | PROT_WRITE,
-				  MAP_SHARED | (huge ? 0 : MAP_NORESERVE), memory->fd, (off_t)offset);
+		void *host =
+			mmap(NULL, region->size, PROT_READ | PROT_WRITE,
+			     MAP_SHARED | (huge ? 0 : MAP_NORESERVE), memory->fd, (off_t)offset);
 
 		if (host == MAP_FAILED) {
 			int error = -errno;

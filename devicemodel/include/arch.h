@@ -8,10 +8,10 @@
 #include "dm.h"
 
 /* x86_64 physical memory map */
-#define X86_LOWMEM_MAX UINT64_C(0xb0000000)   /* RAM below 4 GiB ends here at the latest */
-#define X86_ECAM_BASE UINT64_C(0xb0000000)    /* 256 buses x 1 MiB */
+#define X86_LOWMEM_MAX UINT64_C(0xb0000000) /* RAM below 4 GiB ends here at the latest */
+#define X86_ECAM_BASE UINT64_C(0xb0000000) /* 256 buses x 1 MiB */
 #define X86_ECAM_SIZE UINT64_C(0x10000000)
-#define X86_MMIO32_BASE UINT64_C(0xc0000000)  /* 32-bit BARs */
+#define X86_MMIO32_BASE UINT64_C(0xc0000000) /* 32-bit BARs */
 #define X86_MMIO32_END UINT64_C(0xfe000000)
 #define X86_IOAPIC_BASE UINT64_C(0xfec00000)
 #define X86_LAPIC_BASE UINT64_C(0xfee00000)

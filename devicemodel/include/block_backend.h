@@ -73,7 +73,7 @@ struct block_ops {
 /** struct block_info - what an image is like. Sizes in bytes. */
 struct block_info {
 	uint64_t size;
-	uint32_t logical_block_size;  /* 512..4096, power of two */
+	uint32_t logical_block_size; /* 512..4096, power of two */
 	uint32_t physical_block_size; /* power of two, not below the logical one */
 	bool read_only;
 	bool can_discard; /* and WRITE_ZEROES with unmap may deallocate */
@@ -86,8 +86,8 @@ struct block_info {
  */
 struct block_backend *block_open(struct logger *log, const char *what,
 				 const struct block_config *config, struct event_loop *loop,
-				 pthread_mutex_t *lock, const struct block_ops *ops, void *arg)
-	__must_check;
+				 pthread_mutex_t *lock, const struct block_ops *ops,
+				 void *arg) __must_check;
 
 /** block_close() - after block_drain(), lock held or the loop not running; NULL is harmless. */
 void block_close(struct block_backend *block);

@@ -24,8 +24,8 @@ enum vm_end {
 	VM_END_POWEROFF = 0,
 	VM_END_INTERNAL = 1,
 	VM_END_BAD_ARGUMENTS = 2,
-	VM_END_RESET = 3,  /* guest reset with --no-reboot */
-	VM_END_CRASH = 4,  /* triple fault */
+	VM_END_RESET = 3, /* guest reset with --no-reboot */
+	VM_END_CRASH = 4, /* triple fault */
 	VM_END_KILLED = 5, /* second signal, or no power-off within 30 s of the first */
 	VM_END_DEBUG_EXIT = 64, /* + (value written to the debug-exit port & 63) */
 };
@@ -108,7 +108,8 @@ void vm_io(struct vmctx *ctx, struct io_request *request);
  * @config: copied, its strings are not
  * Return: the VM or NULL after one line in @log.
  */
-struct vmctx *vm_create(struct logger *log, const struct hv_ops *hv, const struct vm_config *config);
+struct vmctx *vm_create(struct logger *log, const struct hv_ops *hv,
+			const struct vm_config *config);
 
 /** vm_run() - load the kernel, start, and dispatch until the VM ends; returns the exit status. */
 int vm_run(struct vmctx *ctx);

@@ -55,7 +55,7 @@ int guest_memory_iov(const struct guest_memory *memory, uint64_t gpa, uint64_t l
 		     struct iovec *iov, int max) __must_check;
 
 /** guest_memory_write() - copy into the guest. 0 or -EFAULT, then nothing was written. */
-int guest_memory_write(struct guest_memory *memory, uint64_t gpa, const void *from, uint64_t len)
-	__must_check;
+int guest_memory_write(struct guest_memory *memory, uint64_t gpa, const void *from,
+		       uint64_t len) __must_check;
 
 #endif

@@ -14,7 +14,7 @@
 
 struct vmctx;
 
-#define HV_IOEVENTFD_PIO 0x1       /* @addr is a port, else a guest physical address */
+#define HV_IOEVENTFD_PIO 0x1 /* @addr is a port, else a guest physical address */
 #define HV_IOEVENTFD_DATAMATCH 0x2 /* only writes of @data */
 
 /** struct hv_ioeventfd - signal @fd when the guest writes to @addr instead of trapping to tenon. */

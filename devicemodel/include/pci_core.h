@@ -53,7 +53,8 @@ struct pci_vdev_ops {
 	void (*vdev_reset)(struct pci_vdev *dev);
 	void (*vdev_quiesce)(struct pci_vdev *dev);
 	void (*vdev_resume)(struct pci_vdev *dev);
-	uint64_t (*vdev_barread)(struct pci_vdev *dev, int baridx, uint64_t offset, unsigned int size);
+	uint64_t (*vdev_barread)(struct pci_vdev *dev, int baridx, uint64_t offset,
+				 unsigned int size);
 	void (*vdev_barwrite)(struct pci_vdev *dev, int baridx, uint64_t offset, unsigned int size,
 			      uint64_t value);
 	void (*vdev_bar_moved)(struct pci_vdev *dev, int baridx, bool enabled, uint64_t addr);
@@ -69,8 +70,8 @@ struct pci_vdev_ops {
 struct pci_bar {
 	enum pcibar_type type;
 	uint64_t size;
-	uint64_t initial;  /* address after reset */
-	bool mapped;       /* decoding now, at range.base */
+	uint64_t initial; /* address after reset */
+	bool mapped; /* decoding now, at range.base */
 	struct io_range range;
 	struct pci_vdev *dev;
 };
@@ -94,8 +95,8 @@ struct pci_vdev {
 	void *arg; /* the device's own */
 
 	uint8_t cfgdata[PCI_CFG_SIZE];
-	uint8_t cfgmask[PCI_CFG_SIZE];  /* bits that the guest can write */
-	uint8_t cfgw1c[PCI_CFG_SIZE];   /* bits that a written 1 clears */
+	uint8_t cfgmask[PCI_CFG_SIZE]; /* bits that the guest can write */
+	uint8_t cfgw1c[PCI_CFG_SIZE]; /* bits that a written 1 clears */
 	uint8_t cfgreset[PCI_CFG_SIZE]; /* cfgdata as it is after reset */
 	unsigned int capend, prevcap;
 
@@ -105,7 +106,7 @@ struct pci_vdev {
 		int pin; /* 0: none, 1: INTA ... */
 		unsigned int gsi;
 		bool asserted; /* by the device */
-		bool driving;  /* on the wire */
+		bool driving; /* on the wire */
 	} lintr;
 	struct {
 		unsigned int cap; /* 0: none */
@@ -123,8 +124,8 @@ struct pci_vdev {
 };
 
 /* Device kinds: registered at link time. */
-#define PCI_DEVICE_TYPE(ops_)                                                                \
-	static const struct pci_vdev_ops *const pci_device_type_##ops_                       \
+#define PCI_DEVICE_TYPE(ops_)                                                                      \
+	static const struct pci_vdev_ops *const pci_device_type_##ops_                             \
 		__attribute__((used, section("pci_device_types"))) = &(ops_)
 
 /* Places and life cycle (pci_bus.c). Main thread, vCPUs not running, unless said otherwise. */
@@ -185,8 +186,8 @@ int pci_emul_add_capability(struct pci_vdev *dev, const void *data, unsigned int
  * pci_emul_alloc_bar() - give @dev a BAR of at least @size bytes (rounded up to a power of two).
  * MEM64 takes @baridx and the next. 0, -ENOSPC (window full), -EINVAL.
  */
-int pci_emul_alloc_bar(struct pci_vdev *dev, int baridx, enum pcibar_type type, uint64_t size)
-	__must_check;
+int pci_emul_alloc_bar(struct pci_vdev *dev, int baridx, enum pcibar_type type,
+		       uint64_t size) __must_check;
 void pci_bars_update(struct pci_vdev *dev);
 void pci_bars_remove(struct pci_vdev *dev);
 
@@ -211,10 +212,10 @@ int pci_load_devices(struct vmctx *ctx, struct state_reader *reader) __must_chec
 
 /* Interrupts (pci_intr.c). */
 
-int pci_lintr_request(struct pci_vdev *dev) __must_check;       /* INTA; vdev_init */
-void pci_lintr_assert(struct pci_vdev *dev);   /* dev->lock held */
+int pci_lintr_request(struct pci_vdev *dev) __must_check; /* INTA; vdev_init */
+void pci_lintr_assert(struct pci_vdev *dev); /* dev->lock held */
 void pci_lintr_deassert(struct pci_vdev *dev); /* dev->lock held */
-void pci_lintr_update(struct pci_vdev *dev);   /* command, MSI or MSI-X enable changed */
+void pci_lintr_update(struct pci_vdev *dev); /* command, MSI or MSI-X enable changed */
 
 int pci_emul_add_msicap(struct pci_vdev *dev, unsigned int count) __must_check;
 /** pci_emul_add_msixcap() - @count vectors, table at 0 of MEM32 BAR @baridx, allocated here, PBA behind. */

@@ -113,9 +113,9 @@ struct virtio_ops {
 };
 
 /** VIRTIO_DEVICE() - register @ops at link time under a unique C name @id. */
-#define VIRTIO_DEVICE(id, ...)                                                           \
-	static const struct virtio_ops id = __VA_ARGS__;                                 \
-	static const struct virtio_ops *const virtio_device_##id                         \
+#define VIRTIO_DEVICE(id, ...)                                                                     \
+	static const struct virtio_ops id = __VA_ARGS__;                                           \
+	static const struct virtio_ops *const virtio_device_##id                                   \
 		__attribute__((used, section("virtio_device_types"))) = &(id)
 
 /**
@@ -136,36 +136,37 @@ struct vqueue_info {
 
 	/* transport */
 	uint64_t desc_addr, driver_addr, device_addr;
-	uint16_t size_written;   /* as the driver wrote it, perhaps half of it yet */
-	uint16_t msix_vector;    /* likewise; VIRTIO_NO_VECTOR or beyond the table: none */
+	uint16_t size_written; /* as the driver wrote it, perhaps half of it yet */
+	uint16_t msix_vector; /* likewise; VIRTIO_NO_VECTOR or beyond the table: none */
 	int kick_fd;
 	struct event_source *kick_source;
-	bool kick_registered;    /* kick_fd is registered as ioeventfd at kick_addr */
+	bool kick_registered; /* kick_fd is registered as ioeventfd at kick_addr */
 	bool kick_pio;
 	uint64_t kick_addr;
 
 	/* ring */
 	const struct vq_ops *ops;
-	bool packed;             /* which @ops, since it was enabled */
+	bool packed; /* which @ops, since it was enabled */
 	void *desc, *driver_area, *device_area; /* host addresses, checked whole when enabled */
 	bool event_idx, indirect, in_order, notify_on_empty;
-	bool in_turn;          /* qnotify runs: at most @turn more chains in this call */
+	bool in_turn; /* qnotify runs: at most @turn more chains in this call */
 	unsigned int turn;
-	bool kicks_armed;      /* the driver is asked to kick for the next buffer */
-	bool avail_wrap;       /* packed: the wrap counters (2.8.1) */
+	bool kicks_armed; /* the driver is asked to kick for the next buffer */
+	bool avail_wrap; /* packed: the wrap counters (2.8.1) */
 	bool used_wrap;
-	uint16_t last_avail;   /* next available entry to look at */
+	uint16_t last_avail; /* next available entry to look at */
 	uint16_t avail_shadow; /* split: available index as last read */
-	uint16_t used_idx;     /* next used entry to write (not all published yet) */
-	uint16_t published;    /* used index that the driver can see */
-	uint16_t batch_flags;  /* packed: flags of the first entry not published, which show the batch */
-	uint32_t batch_descs;  /* packed: entries that the chains of this batch took */
+	uint16_t used_idx; /* next used entry to write (not all published yet) */
+	uint16_t published; /* used index that the driver can see */
+	uint16_t
+		batch_flags; /* packed: flags of the first entry not published, which show the batch */
+	uint32_t batch_descs; /* packed: entries that the chains of this batch took */
 	uint16_t descs_in_use; /* packed: descriptors of the chains that the device has */
-	uint32_t popped;       /* chains taken and given back, less the same multiple of the size */
+	uint32_t popped; /* chains taken and given back, less the same multiple of the size */
 	uint32_t released;
 	struct vq_slot *slots; /* size_max: by idx */
-	uint16_t *order;       /* size_max: idx of the last chains taken */
-	uint16_t *free_slots;  /* packed, size_max: stack of idx not in use */
+	uint16_t *order; /* size_max: idx of the last chains taken */
+	uint16_t *free_slots; /* packed, size_max: stack of idx not in use */
 	uint16_t free_count;
 };
 
@@ -196,12 +197,12 @@ struct virtio_common {
 	uint8_t config_generation;
 	bool features_final;
 	bool quiesced;
-	bool running;       /* rings may be used: DRIVER_OK (or a legacy driver), not broken, not quiesced */
+	bool running; /* rings may be used: DRIVER_OK (or a legacy driver), not broken, not quiesced */
 	bool legacy_driver; /* driven through the legacy interface since the last reset */
 
-	bool suspended;          /* virtio 1.4, 2.1.2: the driver set SUSPEND */
-	bool config_event_held;  /* a configuration change to be told when the device resumes */
-	uint8_t *config_shown;   /* what the driver sees of config while suspended */
+	bool suspended; /* virtio 1.4, 2.1.2: the driver set SUSPEND */
+	bool config_event_held; /* a configuration change to be told when the device resumes */
+	uint8_t *config_shown; /* what the driver sees of config while suspended */
 
 	/**
 	 * @translate: with ACCESS_PLATFORM, the guest physical address of [@addr, @addr + @len) of the
@@ -278,8 +279,8 @@ struct vq_chain {
 };
 
 /** vq_pop() - vq_getchain() into a struct vq_chain whose @iov has room for @n_iov. 1, 0 or -1. */
-int vq_pop(struct vqueue_info *vq, struct vq_chain *chain, struct iovec *iov, int n_iov)
-	__must_check;
+int vq_pop(struct vqueue_info *vq, struct vq_chain *chain, struct iovec *iov,
+	   int n_iov) __must_check;
 
 /**
  * vq_getchains() - take up to @max chains at once; @iov has room for @n_iov in all, @chains point
@@ -330,7 +331,8 @@ uint64_t iov_length(const struct iovec *iov, int count);
 size_t iov_to_buf(const struct iovec *iov, int count, uint64_t offset, void *buf, size_t len);
 
 /** iov_from_buf() - the other way. */
-size_t iov_from_buf(const struct iovec *iov, int count, uint64_t offset, const void *buf, size_t len);
+size_t iov_from_buf(const struct iovec *iov, int count, uint64_t offset, const void *buf,
+		    size_t len);
 
 /** iov_slice() - describe bytes [@offset, @offset + @len) of @iov in @out (room @max); count or -EMSGSIZE. */
 int iov_slice(const struct iovec *iov, int count, uint64_t offset, uint64_t len, struct iovec *out,

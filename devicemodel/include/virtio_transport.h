@@ -125,8 +125,8 @@ void virtio_resume(struct virtio_common *vc);
 /* Saved states (virtio_state.c): the core's part, the queues and the device's own. */
 
 /** virtio_state_save() - @vc, which is quiesced, as of @place ("00:03.0"). -EBUSY if it is not. */
-int virtio_state_save(struct virtio_common *vc, struct state_writer *writer, const char *place)
-	__must_check;
+int virtio_state_save(struct virtio_common *vc, struct state_writer *writer,
+		      const char *place) __must_check;
 
 /** virtio_state_load() - decode and check; @staged is for virtio_state_apply(). 0 or -errno. */
 int virtio_state_load(struct virtio_common *vc, struct state_reader *reader, const char *place,

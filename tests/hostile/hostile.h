@@ -187,6 +187,7 @@ static inline void hostile_look_for_host_bytes(struct hostile *hostile)
 	struct machine *machine = hostile->machine;
 	uint64_t len = machine->heap_next - MACHINE_HEAP;
 
+	pci_quiesce_devices(machine->ctx); /* from here on nobody writes there */
 	if (check_poison_seen(guest_ptr(machine, MACHINE_HEAP, len), len))
 		fail_msg("memory of the host that was never written to shows in the guest's");
 }

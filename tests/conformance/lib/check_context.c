@@ -9,6 +9,12 @@
 #define GUARD_BYTE 0x5c
 #define POISON_RUN 8
 #define ASAN_POISON 0xbe /* what AddressSanitizer fills memory of malloc() with */
+/* What variables hold that were not set, with -ftrivial-auto-var-init=pattern (SANITIZE=1). */
+#ifdef __clang__
+#define AUTO_POISON 0xaa
+#else
+#define AUTO_POISON 0xfe
+#endif
 #define PROBE_MS 100 /* for a device that may not answer at all */
 #define ANSWER_MS 5000
 
@@ -231,5 +237,6 @@ __attribute__((noinline)) void check_poison_stack(void)
 bool check_poison_seen(const uint8_t *data, size_t len)
 {
 	return longest_run(data, len, CHECK_POISON) >= POISON_RUN ||
-	       longest_run(data, len, ASAN_POISON) >= POISON_RUN;
+	       longest_run(data, len, ASAN_POISON) >= POISON_RUN ||
+	       longest_run(data, len, AUTO_POISON) >= POISON_RUN;
 }

@@ -101,8 +101,8 @@ void virtio_pci_cfg_read(struct pci_vdev *dev, unsigned int offset, unsigned int
 void virtio_pci_cfg_written(struct pci_vdev *dev, unsigned int offset, unsigned int size);
 
 /* virtio_pci_state.c */
-int virtio_pci_save(struct pci_vdev *dev, struct state_writer *writer, const char *place)
-	__must_check;
+int virtio_pci_save(struct pci_vdev *dev, struct state_writer *writer,
+		    const char *place) __must_check;
 int virtio_pci_load(struct pci_vdev *dev, struct state_reader *reader, const char *place,
 		    void **staged) __must_check;
 void virtio_pci_apply(struct pci_vdev *dev, void *staged);

@@ -134,8 +134,8 @@ static void walk_enter(struct walk *walk, const void *table, unsigned int len)
 	walk->table = table;
 	walk->table_len = len;
 	walk->budget = MIN(len, room);
-	walk->over_budget = len <= room ? "descriptor chain loops or is too long (2.7.5.2)"
-					: VQ_TOO_LONG;
+	walk->over_budget =
+		len <= room ? "descriptor chain loops or is too long (2.7.5.2)" : VQ_TOO_LONG;
 }
 
 /* virtio 1.4, 2.7.5.3 */
