@@ -22,7 +22,7 @@ SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-f
 else ifdef TSAN
 VARIANT := tsan
 # gcc warns that it does not model fences; what they order is checked by other tests.
-SANITIZERS := -fsanitize=thread -fno-omit-frame-pointer -Wno-error=tsan
+SANITIZERS := -fsanitize=thread -fno-omit-frame-pointer -Wno-tsan
 else
 VARIANT := opt
 SANITIZERS :=

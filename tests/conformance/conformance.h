@@ -14,44 +14,52 @@
 #define COMMON_QUEUE_RESET 0x3a /* virtio 1.4, 4.1.4.3 */
 #define CONFIG_BYTES_MAX 256
 
-/* struct clause_test - @name is what clauses.txt calls it. */
+/* struct clause_test - @name is what clauses.txt calls it; @fits: NULL, or which combinations it is for. */
 struct clause_test {
 	const char *name;
 	CMUnitTestFunction run;
 	enum kind_axes axes;
+	bool (*fits)(const struct driver_params *params);
 };
 
-static inline int clause_tests_run(const struct clause_test *list, unsigned int count,
-				   const char *group)
+static inline bool for_modern(const struct driver_params *params)
 {
-	struct kind_tests tests = { .count = 0 };
-
-	for (unsigned int i = 0; i < count; i++)
-		kind_tests_add(&tests, list[i].name, list[i].run, list[i].axes);
-	return kind_tests_run(&tests, group);
+	return !params->legacy;
 }
 
-/* For the kind called @kind only. */
-static inline int clause_tests_run_for(const struct clause_test *list, unsigned int count,
-				       const char *kind)
+static inline bool for_split(const struct driver_params *params)
+{
+	return !params->packed;
+}
+
+static inline bool for_packed(const struct driver_params *params)
+{
+	return params->packed;
+}
+
+/* The tests, for the kind called @kind only if it is not NULL. */
+static inline int clause_tests_run(const struct clause_test *list, unsigned int count,
+				   const char *group, const char *kind)
 {
 	struct kind_tests tests = { .count = 0 };
-	unsigned int kept = 0;
+	unsigned int kept = 0, done = 0;
 
-	for (unsigned int i = 0; i < count; i++)
+	for (unsigned int i = 0; i < count; i++) {
 		kind_tests_add(&tests, list[i].name, list[i].run, list[i].axes);
-	for (unsigned int i = 0; i < tests.count; i++) {
-		const struct kind_case *test = tests.tests[i].initial_state;
+		for (; done < tests.count; done++) {
+			struct kind_case *test = tests.tests[done].initial_state;
 
-		if (!strcmp(test->kind->name, kind)) {
-			tests.tests[kept++] = tests.tests[i];
-			continue;
+			if ((!kind || !strcmp(test->kind->name, kind)) &&
+			    (!list[i].fits || list[i].fits(&test->params))) {
+				tests.tests[kept++] = tests.tests[done];
+				continue;
+			}
+			free(test);
+			free((void *)(uintptr_t)tests.tests[done].name);
 		}
-		free(tests.tests[i].initial_state);
-		free((void *)(uintptr_t)tests.tests[i].name);
+		tests.count = done = kept;
 	}
-	tests.count = kept;
-	return kind_tests_run(&tests, kind);
+	return kind_tests_run(&tests, group);
 }
 
 /* kind_case_run() with reserved features @extra accepted, which @options have the device offer. */

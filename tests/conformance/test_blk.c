@@ -243,16 +243,18 @@ static void test_suspend_at_work(void **state)
 int main(void)
 {
 	static const struct clause_test tests[] = {
-		{ "blk offers", test_offers, KIND_AXIS_INTERFACE },
-		{ "blk config fields", test_config_fields, KIND_AXIS_INTERFACE },
-		{ "blk writeback without flush", test_writeback_without_flush, KIND_AXIS_FORMATS },
-		{ "blk legacy cache mode", test_legacy_cache_mode, KIND_AXIS_LEGACY },
-		{ "blk writeback is set", test_writeback_is_set, KIND_AXIS_INTERFACE },
-		{ "blk unsupported requests", test_unsupported_requests, KIND_AXIS_INTERFACE },
-		{ "blk legacy framing", test_legacy_framing, KIND_AXIS_LEGACY },
-		{ "blk in order", test_in_order, KIND_AXIS_FORMATS },
-		{ "blk suspend at work", test_suspend_at_work, KIND_AXIS_FORMATS },
+		{ "blk offers", test_offers, KIND_AXIS_INTERFACE, NULL },
+		{ "blk config fields", test_config_fields, KIND_AXIS_INTERFACE, NULL },
+		{ "blk writeback without flush", test_writeback_without_flush, KIND_AXIS_FORMATS,
+		  NULL },
+		{ "blk legacy cache mode", test_legacy_cache_mode, KIND_AXIS_LEGACY, NULL },
+		{ "blk writeback is set", test_writeback_is_set, KIND_AXIS_INTERFACE, NULL },
+		{ "blk unsupported requests", test_unsupported_requests, KIND_AXIS_INTERFACE,
+		  NULL },
+		{ "blk legacy framing", test_legacy_framing, KIND_AXIS_LEGACY, NULL },
+		{ "blk in order", test_in_order, KIND_AXIS_FORMATS, NULL },
+		{ "blk suspend at work", test_suspend_at_work, KIND_AXIS_FORMATS, NULL },
 	};
 
-	return clause_tests_run_for(tests, ARRAY_SIZE(tests), "virtio-blk");
+	return clause_tests_run(tests, ARRAY_SIZE(tests), "virtio-blk", "virtio-blk");
 }

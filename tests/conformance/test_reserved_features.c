@@ -15,8 +15,6 @@ static void test_in_order(void **state)
 	struct kind_case *test = clause_run(state, "in_order=on", BIT64(VIRTIO_F_IN_ORDER));
 	unsigned int tokens[1024];
 
-	if (test->params.legacy)
-		return;
 	for (unsigned int round = 0; round < 4; round++) {
 		unsigned int count = 0;
 		struct kind_buffer buffer;
@@ -71,8 +69,6 @@ static struct kind_case *bus_run(void **state, struct driver_interface *interfac
 
 	test->params.extra = BIT64(VIRTIO_F_ACCESS_PLATFORM) | BIT64(VIRTIO_F_ORDER_PLATFORM);
 	kind_case_open(state, NULL, "access_platform=on");
-	if (test->params.legacy)
-		return test;
 	*interface = driver_modern;
 	interface->queue_setup = bus_queue_setup;
 	test->driver->interface = interface;
@@ -112,8 +108,6 @@ static void test_translated(void **state)
 	struct driver_interface interface;
 	struct kind_case *test = bus_run(state, &interface);
 
-	if (test->params.legacy)
-		return;
 	for (unsigned int i = 0; i < 3U * test->queue->ring.size; i++) {
 		struct kind_buffer buffer = bus_add(test);
 		uint32_t len;
@@ -134,8 +128,6 @@ static void test_not_granted(void **state)
 	struct driver_interface interface;
 	struct kind_case *test = bus_run(state, &interface);
 
-	if (test->params.legacy)
-		return;
 	for (unsigned int i = 0; i < ARRAY_SIZE(hooks); i++) {
 		struct kind_buffer buffer;
 
@@ -195,8 +187,6 @@ static void test_notification_data(void **state)
 	struct kind_case *test = clause_run(state, NULL, BIT64(VIRTIO_F_NOTIFICATION_DATA));
 	struct driver_interface interface = driver_modern;
 
-	if (test->params.legacy)
-		return;
 	interface.notify = notify_with_data;
 	test->driver->interface = &interface;
 	assert_true(test->queue->notify_offset + 4 <= test->driver->notify.length);
@@ -231,14 +221,14 @@ static void test_no_sr_iov(void **state)
 int main(void)
 {
 	static const struct clause_test tests[] = {
-		{ "in order", test_in_order, KIND_AXIS_ALL },
-		{ "bus addresses", test_translated, KIND_AXIS_ALL },
-		{ "bus addresses not granted", test_not_granted, KIND_AXIS_ALL },
+		{ "in order", test_in_order, KIND_AXIS_ALL, for_modern },
+		{ "bus addresses", test_translated, KIND_AXIS_ALL, for_modern },
+		{ "bus addresses not granted", test_not_granted, KIND_AXIS_ALL, for_modern },
 		{ "no bus addresses without ACCESS_PLATFORM", test_not_translated,
-		  KIND_AXIS_INTERFACE },
-		{ "notification data", test_notification_data, KIND_AXIS_ALL },
-		{ "no SR-IOV", test_no_sr_iov, KIND_AXIS_INTERFACE },
+		  KIND_AXIS_INTERFACE, NULL },
+		{ "notification data", test_notification_data, KIND_AXIS_ALL, for_modern },
+		{ "no SR-IOV", test_no_sr_iov, KIND_AXIS_INTERFACE, NULL },
 	};
 
-	return clause_tests_run(tests, ARRAY_SIZE(tests), "reserved features");
+	return clause_tests_run(tests, ARRAY_SIZE(tests), "reserved features", NULL);
 }

@@ -20,8 +20,6 @@ static void test_silent_before_driver_ok(void **state)
 	struct virtio_driver *driver = test->driver;
 	struct kind_buffer buffer;
 
-	if (driver->params.legacy) /* they may use queues before (3.1.2) */
-		return;
 	assert_true(driver_negotiate(driver, driver->offered));
 	clause_vectors(driver);
 	clause_queues(driver);
@@ -64,8 +62,6 @@ static void test_error_before_driver_ok(void **state)
 	struct kind_case *test = kind_case_open(state, NULL, NULL);
 	struct virtio_driver *driver = test->driver;
 
-	if (driver->params.legacy)
-		return;
 	assert_true(driver_negotiate(driver, driver->offered));
 	clause_vectors(driver);
 	driver_common_out(driver, VIRTIO_PCI_COMMON_Q_SELECT, 2, 0);
@@ -355,6 +351,9 @@ static void queue_reset(struct kind_case *test)
 	driver_common_out(driver, COMMON_QUEUE_RESET, 2, 1);
 	assert_int_equal(driver_common_in(driver, COMMON_QUEUE_RESET, 2), 0);
 	assert_int_equal(driver_common_in(driver, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
+	for (unsigned int area = VIRTIO_PCI_COMMON_Q_DESCLO; area <= VIRTIO_PCI_COMMON_Q_USEDLO;
+	     area += 8)
+		assert_int_equal(driver_common_in(driver, area, 8), 0);
 }
 
 /*
@@ -366,8 +365,6 @@ static void test_queue_reset(void **state)
 	struct kind_case *test = kind_case_run(state);
 	uint16_t size_max = test->queue->ring.size;
 
-	if (test->params.legacy)
-		return;
 	assert_true(driver_has(test->driver, VIRTIO_F_RING_RESET));
 	for (unsigned int round = 0; round < 6; round++) {
 		uint16_t size = round % 2 ? size_max : MAX(size_max / 2, 2);
@@ -379,6 +376,8 @@ static void test_queue_reset(void **state)
 		assert_true(clause_add(test, &buffer, test));
 		driver_kick(test->queue);
 		queue_reset(test);
+		assert_int_equal(driver_common_in(test->driver, VIRTIO_PCI_COMMON_Q_SIZE, 2),
+				 size_max);
 		used = driver_pending(test->queue);
 		driver_queue_interrupt(test->queue);
 		test->driver->interface->notify(test->driver, test->queue);
@@ -399,19 +398,21 @@ static void test_queue_reset(void **state)
 int main(void)
 {
 	static const struct clause_test tests[] = {
-		{ "silent before DRIVER_OK", test_silent_before_driver_ok, KIND_AXIS_ALL },
-		{ "needs reset", test_needs_reset, KIND_AXIS_ALL },
-		{ "error before DRIVER_OK", test_error_before_driver_ok, KIND_AXIS_ALL },
-		{ "offered features", test_offered, KIND_AXIS_INTERFACE },
-		{ "options switch features", test_options_switch_features, KIND_AXIS_NONE },
-		{ "subsets of features", test_subsets_accepted, KIND_AXIS_NONE },
-		{ "features not offered", test_others_refused, KIND_AXIS_NONE },
-		{ "renegotiation", test_renegotiation, KIND_AXIS_ALL },
-		{ "reset at any step", test_reset_at_any_step, KIND_AXIS_ALL },
-		{ "config before FEATURES_OK", test_config_before_features_ok,
-		  KIND_AXIS_INTERFACE },
-		{ "queue reset", test_queue_reset, KIND_AXIS_ALL },
+		{ "silent before DRIVER_OK", test_silent_before_driver_ok, KIND_AXIS_ALL,
+		  for_modern },
+		{ "needs reset", test_needs_reset, KIND_AXIS_ALL, NULL },
+		{ "error before DRIVER_OK", test_error_before_driver_ok, KIND_AXIS_ALL,
+		  for_modern },
+		{ "offered features", test_offered, KIND_AXIS_INTERFACE, NULL },
+		{ "options switch features", test_options_switch_features, KIND_AXIS_NONE, NULL },
+		{ "subsets of features", test_subsets_accepted, KIND_AXIS_NONE, NULL },
+		{ "features not offered", test_others_refused, KIND_AXIS_NONE, NULL },
+		{ "renegotiation", test_renegotiation, KIND_AXIS_ALL, NULL },
+		{ "reset at any step", test_reset_at_any_step, KIND_AXIS_ALL, NULL },
+		{ "config before FEATURES_OK", test_config_before_features_ok, KIND_AXIS_INTERFACE,
+		  NULL },
+		{ "queue reset", test_queue_reset, KIND_AXIS_ALL, for_modern },
 	};
 
-	return clause_tests_run(tests, ARRAY_SIZE(tests), "status and features");
+	return clause_tests_run(tests, ARRAY_SIZE(tests), "status and features", NULL);
 }

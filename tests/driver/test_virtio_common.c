@@ -221,6 +221,7 @@ static void test_driver_ok_needs_features_ok(void **state)
 	driver->interface->set_features(driver, BIT64(VIRTIO_F_VERSION_1));
 	for (uint16_t i = 0; i < driver->queue_count; i++)
 		driver_queue_setup(driver, i, 0);
+	assert_logged(test->machine, "queue 0 enabled before FEATURES_OK, ignored");
 	driver_set_status(driver, VIRTIO_CONFIG_S_DRIVER_OK);
 	assert_false(driver_status(driver) & VIRTIO_CONFIG_S_DRIVER_OK);
 	assert_logged(test->machine, "DRIVER_OK without FEATURES_OK");
@@ -231,8 +232,14 @@ static void test_driver_ok_needs_features_ok(void **state)
 	driver_kick(test->queue);
 	machine_poll(test->machine);
 	assert_false(driver_pending(test->queue));
-	/* Both in one write is the order of the list, just quick. */
-	driver_set_status(driver, VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
+
+	driver_set_status(driver, VIRTIO_CONFIG_S_FEATURES_OK);
+	for (uint16_t i = 0; i < driver->queue_count; i++)
+		driver_queue_setup(driver, i, 0);
+	assert_int_equal(driver_add_buf(test->queue, buffer.segments, buffer.out_count,
+					buffer.in_count, test),
+			 0);
+	driver_set_status(driver, VIRTIO_CONFIG_S_DRIVER_OK);
 	assert_true(driver_status(driver) & VIRTIO_CONFIG_S_DRIVER_OK);
 	assert_ptr_equal(driver_wait_buf(test->queue, NULL, DRIVER_TIMEOUT_MS), test);
 }

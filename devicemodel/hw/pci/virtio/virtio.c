@@ -64,6 +64,12 @@ void virtio_queue_enable(struct virtio_common *vc, struct vqueue_info *vq)
 
 	if (vq->enabled)
 		return;
+	/* Only then is the ring's format known; a legacy driver has but one (virtio 1.4, 3.1.1). */
+	if (!vc->features_final && !vc->legacy_driver) {
+		log_guest(vc->log, "%s: queue %u enabled before FEATURES_OK, ignored", vc->name,
+			  vq->index);
+		return;
+	}
 	vq->size = vq->size_written;
 	vq->packed = virtio_has_feature(vc, VIRTIO_F_RING_PACKED);
 	vq->ops = vq->packed ? &vq_packed_ops : &vq_split_ops;
