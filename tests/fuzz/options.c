@@ -99,6 +99,8 @@ static void parse_numbers(const char *text)
 {
 	uint64_t value = 0, bytes;
 
+	if (logger_parse_level(text) > LOG_LEVEL_DEBUG)
+		fuzz_fail("there is no such level of messages: %s", text);
 	if (option_parse_uint(text, &value) || option_parse_size(text, 1, &bytes))
 		return;
 	if (value != bytes)
@@ -106,7 +108,6 @@ static void parse_numbers(const char *text)
 			  (unsigned long long)value, (unsigned long long)bytes);
 	if (!option_parse_size(text, MIB(1), &bytes) && bytes / MIB(1) != value)
 		fuzz_fail("%s MiB are %llu", text, (unsigned long long)bytes);
-	(void)logger_parse_level(text);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -223,6 +223,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		machine = fuzz_machine_create(NULL);
 		assert_int_equal(platform_add_uart(machine->ctx, "com1,null"), 0);
 	}
+	inproc_of(machine->ctx)->use_ioeventfds = size & 1;
 	for (unsigned int i = 0; i < STEPS_MAX && fuzz_more(&input); i++)
 		steps[fuzz_u8(&input) % ARRAY_SIZE(steps)](machine, &input);
 	fuzz_machine_reset(machine, &machine->devices[size % machine->count]);

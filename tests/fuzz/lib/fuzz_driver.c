@@ -6,7 +6,7 @@
 
 #include "virtio_transport.h"
 
-#define MSIX_ADDRESS 0xfee00000
+#define MSI_TARGET 0xfee00000
 #define MSIX_VECTORS 4
 
 static uint64_t bar_address(const struct fuzz_driver *driver, unsigned int bar)
@@ -69,6 +69,8 @@ void fuzz_setup_read(struct fuzz_setup *setup, struct fuzz_input *input, const b
 		.msix = flags & 2,
 		.start = !(flags & 4),
 		.legacy = flags & 8,
+		.ioeventfd = flags & 16,
+		.msi = flags & 32,
 		.size_seed = fuzz_u8(input),
 	};
 	for (unsigned int i = 0; i < ARRAY_SIZE(ring_features); i++)
@@ -166,14 +168,20 @@ static void msix_enable(struct fuzz_driver *driver)
 	struct pci_vdev *dev = driver->device->dev;
 	uint64_t table = bar_address(driver, VIRTIO_MSIX_BAR);
 
-	if (!driver->setup.msix)
-		return;
 	for (unsigned int i = 0; i < MIN(dev->msix.count, MSIX_VECTORS); i++) {
-		writel(driver->ctx, table + 16 * i, MSIX_ADDRESS);
+		writel(driver->ctx, table + 16 * i, MSI_TARGET);
 		writel(driver->ctx, table + 16 * i + 8, i);
 		writel(driver->ctx, table + 16 * i + 12, 0);
 	}
 	pci_cfg_write(dev, dev->msix.cap + PCI_MSIX_FLAGS, 2, PCI_MSIX_FLAGS_ENABLE);
+}
+
+static void msi_enable(struct fuzz_driver *driver)
+{
+	struct pci_vdev *dev = driver->device->dev;
+
+	pci_cfg_write(dev, dev->msi.cap + PCI_MSI_ADDRESS_LO, 4, MSI_TARGET);
+	pci_cfg_write(dev, dev->msi.cap + PCI_MSI_FLAGS, 2, PCI_MSI_FLAGS_ENABLE);
 }
 
 void fuzz_driver_restart(struct fuzz_driver *driver)
@@ -203,10 +211,14 @@ void fuzz_driver_start(struct fuzz_driver *driver, struct fuzz_machine *machine,
 	driver->ctx = machine->ctx;
 	driver->setup = *setup;
 	driver->next_buffer = FUZZ_BUFFERS;
+	inproc_of(machine->ctx)->use_ioeventfds = setup->ioeventfd;
 	pci_cfg_write(device->dev, PCI_COMMAND, 2,
 		      PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	if (!fuzz_common(device)->opt_legacy)
 		driver->setup.legacy = false;
-	msix_enable(driver);
+	if (setup->msix)
+		msix_enable(driver);
+	if (setup->msi)
+		msi_enable(driver);
 	fuzz_driver_restart(driver);
 }

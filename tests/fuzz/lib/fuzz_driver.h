@@ -49,7 +49,7 @@ struct fuzz_queue {
 
 /* struct fuzz_setup - how a device is started; taken from the input by fuzz_setup_read(). */
 struct fuzz_setup {
-	bool legacy, packed, msix, start;
+	bool legacy, packed, msix, msi, start, ioeventfd;
 	uint64_t without; /* features not accepted */
 	uint8_t size_seed;
 };
@@ -93,8 +93,12 @@ static inline void *fuzz_ram(struct fuzz_driver *driver, uint64_t gpa, uint64_t 
 /* Copy as much as there is RAM, over the border of regions too. */
 void fuzz_ram_write(struct fuzz_driver *driver, uint64_t gpa, const void *from, size_t len);
 
-/* A piece of guest memory for a buffer; they follow each other, and start again at the end. */
+/*
+ * fuzz_alloc() - a piece of guest memory for a buffer; they follow each other, and start again at
+ * the end. fuzz_room(): is there a buffer of @len bytes, and its table, that no outstanding one has?
+ */
 uint64_t fuzz_alloc(struct fuzz_driver *driver, uint64_t len);
+bool fuzz_room(struct fuzz_driver *driver, uint64_t len);
 
 /*
  * Make a buffer available, in a table of its own if @indirect; false if the ring has no room.

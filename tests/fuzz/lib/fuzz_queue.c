@@ -26,6 +26,20 @@ uint64_t fuzz_alloc(struct fuzz_driver *driver, uint64_t len)
 	return gpa;
 }
 
+bool fuzz_room(struct fuzz_driver *driver, uint64_t len)
+{
+	/* A table that the border is in the middle of is written twice. */
+	const uint64_t tables = 2 * FUZZ_SEGMENTS_MAX * sizeof(struct vring_desc) + 64;
+
+	if (driver->next_buffer + len + tables <= FUZZ_RAM_SIZE)
+		return true;
+	for (unsigned int i = 0; i < FUZZ_QUEUES; i++)
+		if (driver->queues[i].outstanding)
+			return false;
+	driver->next_buffer = FUZZ_BUFFERS;
+	return true;
+}
+
 /* The place in RAM of one entry; rings lie in the first region, whatever the setup. */
 static void *ring_at(struct fuzz_driver *driver, uint64_t gpa, uint64_t len)
 {

@@ -46,6 +46,8 @@ static void add_request(struct fuzz_driver *driver, struct fuzz_queue *queue,
 	bool indirect = flags & 1 && driver->features & BIT64(VIRTIO_RING_F_INDIRECT_DESC);
 
 	in = MIN(in, UINT32_C(0x8000));
+	if (!fuzz_room(driver, out_len + in))
+		return;
 	gpa = fuzz_alloc(driver, out_len + in);
 	fuzz_ram_write(driver, gpa, out, out_len);
 	count = cut(input, segments, FUZZ_SEGMENTS_MAX / 2, gpa, out_len, false);
@@ -69,8 +71,11 @@ static void add_receive_buffers(struct fuzz_driver *driver, const struct fuzz_re
 		if (i == requests->queue || i % 2)
 			continue;
 		for (unsigned int j = 0; j < ALL_RECEIVE_BUFFERS; j++) {
-			struct fuzz_segment segment = { fuzz_alloc(driver, len), len, true };
+			struct fuzz_segment segment = { 0, len, true };
 
+			if (!fuzz_room(driver, len))
+				break;
+			segment.addr = fuzz_alloc(driver, len);
 			if (!fuzz_queue_add(driver, queue, &segment, 1, false))
 				break;
 		}
