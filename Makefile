@@ -36,13 +36,19 @@ WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototy
 	-Wpointer-arith -Wwrite-strings -Wundef -Wformat=2 -Wvla -Wno-unused-parameter
 CFLAGS   ?= -O2 -g
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DTENON_VERSION='"$(VERSION)"' $(WARNINGS) $(CFLAGS) \
+	$(foreach library,$(HAVE),-DHAVE_$(call upper,$(library))) \
 	$(SANITIZERS) -fvisibility=hidden -pthread -Idevicemodel/include -MMD -MP
 ALL_LDFLAGS = $(LDFLAGS) $(SANITIZERS) -pthread
 
 # ---- Optional libraries: each can be left out with WITHOUT_<NAME>=1; MINIMAL=1 leaves out all.
-# (None yet: tenon itself needs nothing beyond libc.)
-OPTIONAL_LIBRARIES :=
-LIBS := -ldl
+#      uuid   the VM's UUID on the ACRN port (uuid-dev)
+#      fuse3  hsmd, the HSM for machines without ACRN (libfuse3-dev); tenon itself does not use it
+OPTIONAL_LIBRARIES := uuid fuse3
+upper = $(shell echo $(1) | tr a-z A-Z)
+HAVE := $(foreach library,$(OPTIONAL_LIBRARIES),$(if $(MINIMAL)$(WITHOUT_$(call upper,$(library))),, \
+	$(shell $(PKG_CONFIG) --exists $(library) && echo $(library))))
+TENON_LIBRARIES := $(filter-out fuse3,$(HAVE))
+LIBS := -ldl $(if $(TENON_LIBRARIES),$(shell $(PKG_CONFIG) --libs $(TENON_LIBRARIES)))
 
 SOURCES := $(sort $(shell find devicemodel -name '*.c'))
 PROGRAM := devicemodel/core/main.c devicemodel/core/cmd_check.c
@@ -93,4 +99,5 @@ tests: $(TESTS)
 
 -include $(OBJECTS:.o=.d) $(DRIVER_OBJECTS:.o=.d) $(KIT_OBJECTS:.o=.d) $(TESTS:=.d)
 
+include tools/hsmd/hsmd.mk
 include tests/tests.mk

@@ -90,14 +90,14 @@ void guest_memory_destroy(struct guest_memory *memory)
 	memory->fd = -1;
 }
 
-void guest_memory_clear(struct guest_memory *memory)
+void guest_memory_clear(struct guest_memory *memory, bool pinned)
 {
 	for (unsigned int i = 0; i < memory->count; i++) {
 		struct guest_memory_region *region = &memory->regions[i];
 
 		/* A hole reads as zero and gives the pages back; memset() where there is no hole punching. */
-		if (fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			      (off_t)region->fd_offset, (off_t)region->size) < 0)
+		if (pinned || fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					(off_t)region->fd_offset, (off_t)region->size) < 0)
 			memset(region->host, 0, region->size);
 	}
 }

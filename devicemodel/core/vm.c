@@ -134,7 +134,7 @@ static int vm_reset(struct vmctx *ctx)
 	error = ctx->hv->reset(ctx);
 	if (error)
 		return error;
-	guest_memory_clear(&ctx->memory);
+	guest_memory_clear(&ctx->memory, ctx->hv->memory_pinned);
 	error = vm_load(ctx);
 	if (!error)
 		error = ctx->hv->start(ctx);

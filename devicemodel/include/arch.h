@@ -34,11 +34,16 @@ void arch_pci_windows(const struct vmctx *ctx, struct arch_pci_windows *windows)
 void arch_memory_layout(struct vmctx *ctx);
 
 /**
- * struct hv_cpu_state - how the boot CPU starts (x86_64): either 64-bit long mode with paging, or
- * 32-bit protected mode without (PVH). Flat segments from the GDT at @gdt_base.
+ * enum x86_mode - how a CPU starts: 64-bit with paging; 32-bit protected without (PVH); real mode at
+ * @rip >> 4 : @rip & 15, as after S3 (ACPI 6.5, 5.2.10), where nothing else of hv_cpu_state counts.
+ */
+enum x86_mode { X86_MODE_LONG, X86_MODE_PROTECTED, X86_MODE_REAL };
+
+/**
+ * struct hv_cpu_state - how the boot CPU starts (x86_64). Flat segments from the GDT at @gdt_base.
  */
 struct hv_cpu_state {
-	bool long_mode;
+	enum x86_mode mode;
 	uint64_t rip, rsp, rsi, rbx;
 	uint64_t cr3;
 	uint64_t gdt_base;

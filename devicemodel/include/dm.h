@@ -14,6 +14,7 @@
 #include "logger.h"
 #include "util.h"
 
+struct control;
 struct pci_bus;
 struct platform;
 
@@ -47,6 +48,10 @@ struct vm_config {
 	unsigned int cpu_count;
 	const char *kernel, *ramdisk, *bootargs;
 	const char *hv_options; /* what --hv says behind the port's name, or NULL */
+	const char *control; /* path of the control socket, or NULL */
+	const char *uuid; /* of the VM, as text; NULL: none (the ACRN port) */
+	uint64_t cpu_affinity; /* bitmap of the host's CPUs, 0: any (the ACRN port) */
+	uint64_t acrn_vm_flags; /* of struct acrn_vm_creation, besides what the port sets itself */
 	bool huge_pages;
 	bool no_reboot;
 	bool debug_exit;
@@ -56,6 +61,7 @@ struct vm_config {
  * struct vmctx - one VM.
  * @hv, @hv_data: its hypervisor port and the port's own data
  * @pio, @mmio: who answers ports and physical addresses that are not RAM
+ * @needs_timers: the platform has PIT and HPET; the hypervisor has none
  * @clock: virtual time, if the port has that, and @clock_start: its calendar time at 0 (UTC)
  * @main_loop: event loop of the thread that called vm_run(): life cycle, signals, platform, characters
  * @io_loop: event loop of the thread that serves devices: kicks, taps, completions
@@ -65,6 +71,7 @@ struct vmctx {
 	struct logger *log;
 	const struct hv_ops *hv;
 	void *hv_data;
+	bool needs_timers;
 	struct event_clock *clock;
 	time_t clock_start;
 	struct guest_memory memory;
@@ -72,6 +79,7 @@ struct vmctx {
 	struct event_loop *main_loop, *io_loop;
 	struct pci_bus *pci;
 	struct platform *platform;
+	struct control *control;
 
 	/* vm.c */
 	pthread_mutex_t request_lock;

@@ -38,8 +38,12 @@ int guest_memory_create(struct logger *log, struct guest_memory *memory, bool hu
 /** guest_memory_destroy() - unmap and close; harmless on one that was never created (fd -1). */
 void guest_memory_destroy(struct guest_memory *memory);
 
-/** guest_memory_clear() - all zero again, as on a fresh start (guest reset). */
-void guest_memory_clear(struct guest_memory *memory);
+/**
+ * guest_memory_clear() - all zero again, as on a fresh start (guest reset).
+ * @pinned: somebody holds its pages (hv_ops.memory_pinned), so they must stay; else they go back to
+ *          the host
+ */
+void guest_memory_clear(struct guest_memory *memory, bool pinned);
 
 /**
  * guest_memory_host() - host address of [@gpa, @gpa + @len) if the whole range lies in one region,

@@ -43,8 +43,10 @@ struct hv_cpu_state; /* arch/<arch>: how the boot CPU starts */
  * @no_cpus: it runs no guest code: no kernel is loaded, @set_boot_cpu is not called, --hv auto does
  *           not find it, and what firmware would tell a driver is at fw_cfg
  * @virtual_time: ctx->clock exists, and the port lets its time pass
+ * @memory_pinned: the hypervisor holds guest RAM's pages: they must not be replaced (no holes)
  * @available: true if this machine has it; with @log, says why not and what to do
- * @create: open the hypervisor and make a VM with ctx->cpu_count CPUs, not running; ctx->hv_data
+ * @create: open the hypervisor and make a VM with ctx->cpu_count CPUs, not running; ctx->hv_data.
+ *          Sets ctx->needs_timers if the hypervisor leaves PIT and HPET to the platform
  * @destroy: undo @create; vCPUs are stopped
  * @add_memory: show @region to the guest as RAM
  * @set_boot_cpu: the state in which CPU 0 starts; the others wait for INIT/SIPI
@@ -67,6 +69,7 @@ struct hv_ops {
 	const struct option_desc *options;
 	bool no_cpus;
 	bool virtual_time;
+	bool memory_pinned;
 	bool (*available)(struct logger *log);
 	int (*create)(struct vmctx *ctx);
 	void (*destroy)(struct vmctx *ctx);

@@ -38,6 +38,7 @@ struct pci_kind {
  * @vdev_deinit: release everything; the function answers no more
  * @vdev_reset: as new
  * @vdev_quiesce, @vdev_resume: stop and restart DMA
+ * @vdev_offload: hand the data plane to the kernel, or take it back; 0 or -errno after one log line
  * @vdev_barread, @vdev_barwrite: access of 1, 2, 4 or 8 bytes inside BAR @baridx
  * @vdev_bar_moved: BAR @baridx now decodes at @addr, or not at all (!@enabled)
  * @vdev_cfgread: before a config read of [@offset, @offset + @size): may refresh cfgdata
@@ -53,6 +54,7 @@ struct pci_vdev_ops {
 	void (*vdev_reset)(struct pci_vdev *dev);
 	void (*vdev_quiesce)(struct pci_vdev *dev);
 	void (*vdev_resume)(struct pci_vdev *dev);
+	int (*vdev_offload)(struct pci_vdev *dev, bool on);
 	uint64_t (*vdev_barread)(struct pci_vdev *dev, int baridx, uint64_t offset,
 				 unsigned int size);
 	void (*vdev_barwrite)(struct pci_vdev *dev, int baridx, uint64_t offset, unsigned int size,
@@ -120,6 +122,7 @@ struct pci_vdev {
 		struct pci_msix_entry *table;
 		uint64_t *pending;
 	} msix;
+	struct pci_irqfd *irqfds; /* pci_irqfd.c */
 	struct pci_vdev *next;
 };
 
@@ -231,6 +234,34 @@ uint64_t pci_emul_msix_tread(struct pci_vdev *dev, uint64_t offset, unsigned int
 void pci_emul_msix_twrite(struct pci_vdev *dev, uint64_t offset, unsigned int size, uint64_t value);
 void pci_msi_config_written(struct pci_vdev *dev, unsigned int offset, unsigned int size);
 void pci_msix_free(struct pci_vdev *dev);
+
+/*
+ * Interrupts that others send (pci_irqfd.c): a vector whose message goes out whenever an eventfd is
+ * signalled, without tenon if the port has irqfds. dev->lock is held in all of it.
+ */
+
+struct pci_irqfd;
+
+/**
+ * pci_irqfd_create() - from now on the eventfd @fd (the caller's, open until pci_irqfd_destroy())
+ * stands for an interrupt of @dev.
+ * @signalled: called from the io loop, with dev->lock held, when @fd was signalled and no irqfd can
+ *             do it: MSI-X is off, the vector is masked or none, the port has no (more) irqfds. It
+ *             does what the device does by itself for that interrupt, e.g. pci_generate_msix()
+ * Return: NULL with errno.
+ */
+struct pci_irqfd *pci_irqfd_create(struct pci_vdev *dev, int fd, void (*signalled)(void *arg),
+				   void *arg) __must_check;
+
+/** pci_irqfd_set_vector() - it is MSI-X vector @vector; beyond the table: none. */
+void pci_irqfd_set_vector(struct pci_irqfd *irqfd, unsigned int vector);
+
+/** pci_irqfd_destroy() - what was signalled so far is delivered; NULL is harmless. */
+void pci_irqfd_destroy(struct pci_irqfd *irqfd);
+
+/** pci_irqfds_update() - a vector's address, data or mask, or MSI-X enable or function mask changed. */
+void pci_irqfds_update(struct pci_vdev *dev);
+
 void pci_intr_reset(struct pci_vdev *dev);
 
 #endif

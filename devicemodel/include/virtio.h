@@ -81,6 +81,8 @@ static inline bool virtio_features_test(const struct virtio_features *features, 
  * @apply_features: the driver's features are final (FEATURES_OK, or the first DRIVER_OK of a legacy
  *            driver) and in vc->negotiated_caps
  * @set_status: the status changed to @status (not for 0: that is reset)
+ * @offload: the data plane goes to the kernel (@on) or comes back, while the driver runs; 0 or
+ *           -errno after one log line (NULL: the device cannot)
  * @state: what is saved of the private struct besides the core's part; NULL: nothing. It is loaded
  *         after reset and, where the features are final, apply_features; loaded() comes last,
  *         and in all of it the device is quiesced
@@ -108,6 +110,7 @@ struct virtio_ops {
 	void (*cfgwrite)(void *dev, uint32_t offset, uint32_t size, uint32_t value);
 	void (*apply_features)(void *dev);
 	void (*set_status)(void *dev, uint8_t status);
+	int (*offload)(void *dev, bool on);
 	const struct state_desc *state;
 	const struct state_field *config_state;
 };
@@ -123,6 +126,7 @@ struct virtio_ops {
  * @index: its number
  * @size, @size_max: entries now and at most
  * @enabled: set up by the driver and usable
+ * @offloaded: the kernel runs it (vhost.h): it gives no chains, and is not to be touched
  * @broken: the driver broke the protocol on it; it gives no more chains until reset
  * @priv: for the device
  */
@@ -132,6 +136,7 @@ struct vqueue_info {
 	uint16_t size, size_max;
 	bool enabled;
 	bool broken;
+	bool offloaded; /* the kernel runs it: no qnotify, no chains */
 	void *priv;
 
 	/* transport */
@@ -143,6 +148,8 @@ struct vqueue_info {
 	bool kick_registered; /* kick_fd is registered as ioeventfd at kick_addr */
 	bool kick_pio;
 	uint64_t kick_addr;
+	int call_fd; /* offloaded: whoever runs the ring signals it for an interrupt */
+	void *call; /* the transport's, behind call_fd */
 
 	/* ring */
 	const struct vq_ops *ops;

@@ -27,6 +27,11 @@
  * @notify_queue: used buffer notification for @vq
  * @notify_config: configuration change notification
  * @kick_later: call virtio_queue_kick() for @vq from the event loop, soon
+ * @offload: @on: from now on a kick of @vq, by ioeventfd or trapped, does nothing but signal
+ *           vq->kick_fd, which nobody here reads, and a signal on vq->call_fd (made here) is a used
+ *           buffer notification, whatever the driver does to vectors and BARs. !@on: as before; what
+ *           is pending on call_fd is delivered, and the queue is looked at once. 0 or -errno; NULL:
+ *           the transport cannot
  * @status_changed: the status register has a new value (0 after reset): ioeventfds follow it
  */
 struct virtio_transport_ops {
@@ -34,6 +39,7 @@ struct virtio_transport_ops {
 	void (*notify_config)(struct virtio_common *vc);
 	void (*kick_later)(struct virtio_common *vc, struct vqueue_info *vq);
 	void (*status_changed)(struct virtio_common *vc);
+	int (*offload)(struct virtio_common *vc, struct vqueue_info *vq, bool on);
 };
 
 /** struct vq_slot - a chain that the device has, by idx. */
@@ -107,6 +113,19 @@ void virtio_queue_enable(struct virtio_common *vc, struct vqueue_info *vq);
  * where it was, with no chain taken. -EFAULT, -EINVAL: they cannot be.
  */
 int virtio_queue_restore(struct virtio_common *vc, struct vqueue_info *vq) __must_check;
+
+/**
+ * virtio_queue_offload() - hand split queue @vq, which is enabled and of which the device has no
+ * chain, to somebody else (vhost.c). 0 or -errno: then nothing has changed.
+ */
+int virtio_queue_offload(struct virtio_common *vc, struct vqueue_info *vq) __must_check;
+
+/**
+ * virtio_queue_take_back() - the other way: nobody else touches the ring any more, and the next
+ * available entry to look at is @last_avail; the used index is read from the ring. The device gets
+ * qnotify if it runs.
+ */
+void virtio_queue_take_back(struct virtio_common *vc, struct vqueue_info *vq, uint16_t last_avail);
 
 /** virtio_queue_reset() - @vq alone as new. */
 void virtio_queue_reset(struct virtio_common *vc, struct vqueue_info *vq);

@@ -20,7 +20,8 @@ KERNEL_PACKAGES = ("linux-image-6.12-cloud-amd64", "linux-image-cloud-amd64")
 # What a kernel has built in is left out.
 GUEST_MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "virtio_net", "virtio-rng", "button",
                  "evdev")
-OUTER_MODULES = ("virtio_pci", "virtio_console", "kvm-amd", "kvm-intel", "tun", "vhost_net")
+OUTER_MODULES = ("virtio_pci", "virtio_console", "kvm-amd", "kvm-intel", "tun", "vhost_net",
+                 "vhost_vsock", "vhost_scsi", "target_core_file", "target_core_iblock", "cuse")
 OUTER_SCRIPTS = ("serve.py", "rows.py", "guest.py", "checks.py")
 
 
@@ -229,6 +230,21 @@ def build_outer(kernel, tenon, images, path):
     for image in images:
         ramdisk.add(image, f"lab/{image.name}")
     ramdisk.write(path)
+
+
+def build_outer_command(tenon, folder, files, command):
+    """The outer machine of `try`: it runs /lab/command. @files: pairs of a file and its name in /lab."""
+    ramdisk = Ramdisk()
+    ramdisk.add(LAB / "outer-init", "init")
+    ramdisk.add(find_busybox(), "bin/busybox")
+    ramdisk.add_modules(fetch_kernel(), OUTER_MODULES)
+    ramdisk.add_program(tenon, "lab/tenon")
+    for source, name in files:
+        ramdisk.add_program(source, f"lab/{name}")
+    for name in ("vmlinuz", "guest.cpio"):
+        ramdisk.add(folder / name, f"lab/{name}")
+    ramdisk.entry("lab/command", stat.S_IFREG | 0o755, command.encode() + b"\n")
+    ramdisk.write(folder / "outer.cpio")
 
 
 def build(tenon, folder, emulated):

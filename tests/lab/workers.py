@@ -28,6 +28,20 @@ def has_virtualisation():
         os.access("/dev/kvm", os.R_OK | os.W_OK) and os.geteuid() == 0
 
 
+def outer_machine(number, folder, memory, serial, append=()):
+    """
+    QEMU's command line. The CPU model and the single processor are what the stock kernel survives
+    under QEMU 7.2.
+    """
+    return ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64",
+            "-accel", "tcg", "-cpu", "qemu64,+svm,+npt", "-machine", "pc,memory-backend=ram",
+            "-object", f"memory-backend-ram,id=ram,size={memory},reserve=off", "-m", memory,
+            "-smp", "1", "-nodefaults", "-display", "none", "-no-reboot",
+            "-kernel", str(folder / "vmlinuz"), "-initrd", str(folder / "outer.cpio"), *serial,
+            "-append", " ".join(("console=ttyS0 quiet panic=-1 mitigations=off",
+                                 f"LAB_WORKER={number} python={sys.executable}", *append))]
+
+
 class Worker:
     """A process that speaks serve.py's protocol on its standard input and output."""
 
@@ -40,25 +54,12 @@ class Worker:
         command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-B", "-E", "-s", "-S",
                    str(LAB / "serve.py")]
         if emulated:
-            command = self.outer_machine(number, folder)
+            command = outer_machine(number, folder, "2G", ["-serial", f"file:{folder}/outer-{number}.log"])
+            command += ["-device", "virtio-serial-pci", "-chardev", "stdio,id=lab,signal=off",
+                        "-device", "virtserialport,chardev=lab,name=lab"]
         self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, start_new_session=True)
         self.next_event(START_SECONDS)
-
-    @staticmethod
-    def outer_machine(number, folder):
-        # The CPU model and the single processor are what the stock kernel survives under QEMU 7.2.
-        return ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64",
-                "-accel", "tcg", "-cpu", "qemu64,+svm,+npt", "-machine", "pc,memory-backend=ram",
-                "-object", "memory-backend-ram,id=ram,size=2G,reserve=off",
-                "-smp", "1", "-nodefaults", "-display", "none", "-no-reboot",
-                "-kernel", str(folder / "vmlinuz"),
-                "-initrd", str(folder / "outer.cpio"),
-                "-serial", f"file:{folder}/outer-{number}.log",
-                "-append", f"console=ttyS0 quiet panic=-1 mitigations=off LAB_WORKER={number} "
-                           f"python={sys.executable}",
-                "-device", "virtio-serial-pci", "-chardev", "stdio,id=lab,signal=off",
-                "-device", "virtserialport,chardev=lab,name=lab"]
 
     def next_event(self, seconds):
         """The next event within @seconds, or WorkerFailed."""

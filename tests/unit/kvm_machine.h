@@ -258,7 +258,7 @@ static void free_machine(struct machine *machine)
 static void load(struct machine *machine, const uint8_t *code, size_t len)
 {
 	const struct hv_cpu_state state = {
-		.long_mode = true,
+		.mode = X86_MODE_LONG,
 		.rip = CODE_ADDRESS,
 		.rsp = STACK_ADDRESS,
 		.cr3 = PML4_ADDRESS,
@@ -282,7 +282,7 @@ static void reset(struct machine *machine)
 {
 	hv_kvm.pause(&machine->ctx);
 	assert_int_equal(hv_kvm.reset(&machine->ctx), 0);
-	guest_memory_clear(&machine->ctx.memory);
+	guest_memory_clear(&machine->ctx.memory, false);
 }
 
 /* ---- Waiting, with an end */

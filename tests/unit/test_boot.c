@@ -205,7 +205,7 @@ static const void *at(struct fixture *f, uint64_t gpa, size_t len)
 
 static int load(struct fixture *f)
 {
-	guest_memory_clear(&f->ctx.memory);
+	guest_memory_clear(&f->ctx.memory, false);
 	f->lines = 0;
 	f->line[0] = 0;
 	return arch_load(&f->ctx, &f->cpu);
@@ -368,7 +368,7 @@ static void test_bzimage(void **state)
 		f->ctx.config.bootargs = "console=ttyS0 quiet";
 		assert_load(f);
 
-		assert_true(f->cpu.long_mode);
+		assert_int_equal(f->cpu.mode, X86_MODE_LONG);
 		assert_int_equal(f->cpu.rip, PREFERRED + 0x200);
 		assert_memory_equal(at(f, PREFERRED, PAYLOAD_SIZE), image + PAYLOAD, PAYLOAD_SIZE);
 		check_gdt(f);
@@ -539,7 +539,7 @@ static void test_elf(void **state)
 		set_kernel(f, image, sizeof(image));
 		f->ctx.config.bootargs = "root=/dev/vda";
 		assert_load(f);
-		assert_false(f->cpu.long_mode);
+		assert_int_equal(f->cpu.mode, X86_MODE_PROTECTED);
 		assert_int_equal(f->cpu.rip, ELF_ENTRY);
 		check_gdt(f);
 		check_start_info(f, 0);

@@ -113,7 +113,7 @@ static void test_clear(void **state)
 
 	for (unsigned int i = 0; i < fixture->memory.count; i++)
 		memset(fixture->memory.regions[i].host, 0xa5, fixture->memory.regions[i].size);
-	guest_memory_clear(&fixture->memory);
+	guest_memory_clear(&fixture->memory, false);
 	for (unsigned int i = 0; i < fixture->memory.count; i++) {
 		const struct guest_memory_region *region = &fixture->memory.regions[i];
 		uint64_t set = 0;

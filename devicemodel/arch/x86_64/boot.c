@@ -143,7 +143,7 @@ static void log_result(const struct boot *boot, const struct hv_cpu_state *state
 			  boot->map[i].type == BOOT_MEMORY_RAM ? "RAM" : "reserved");
 	log_debug(log, "%s: kernel in 0x%" PRIx64 "-0x%" PRIx64 ", %s entry at 0x%" PRIx64,
 		  boot->kernel.path, boot->kernel_start, boot->kernel_end,
-		  state->long_mode ? "64-bit" : "PVH", state->rip);
+		  state->mode == X86_MODE_LONG ? "64-bit" : "PVH", state->rip);
 	if (boot->ramdisk_size)
 		log_debug(log, "%s: ramdisk of %" PRIu64 " bytes at 0x%" PRIx64,
 			  boot->ctx->config.ramdisk, boot->ramdisk_size, boot->ramdisk_gpa);

@@ -258,7 +258,7 @@ int elf_load(struct boot *boot, struct hv_cpu_state *state)
 	if (error)
 		return error;
 
-	state->long_mode = false;
+	state->mode = X86_MODE_PROTECTED;
 	state->rip = elf.entry;
 	state->rbx = BOOT_START_INFO;
 	return 0;

@@ -331,7 +331,7 @@ static void boot_sregs(struct kvm_sregs *sregs, const struct hv_cpu_state *state
 {
 	struct kvm_segment data = flat_segment(X86_GDT_DATA, SEGMENT_DATA, false);
 
-	if (state->long_mode) {
+	if (state->mode == X86_MODE_LONG) {
 		sregs->cs = flat_segment(X86_GDT_CODE64, SEGMENT_CODE, true);
 		sregs->cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_PG;
 		sregs->cr3 = state->cr3;

@@ -159,7 +159,7 @@ int linux_load(struct boot *boot, struct hv_cpu_state *state)
 	if (error)
 		return error;
 
-	state->long_mode = true;
+	state->mode = X86_MODE_LONG;
 	state->rip = boot->kernel_start + ENTRY_64;
 	state->rsi = BOOT_PARAMS;
 	return 0;
