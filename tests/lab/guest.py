@@ -98,12 +98,13 @@ class Guest:
         self.versions = {"0"} if LEGACY in append else {"1"}
         self.button = signal.SIGTERM
         self.ended = False
+        self.counted = None
         networks = [row.network(card) for card in range(self.cards)]
         words = ["console=ttyS0", "quiet", "panic=-1", append, f"lab={','.join(steps)}",
                  f"lab_end={end}", f"lab_ip={','.join(n + '.2' for n in networks)}",
                  f"lab_host={','.join(n + '.1' for n in networks)}"]
-        command = [row.lab.tenon, "run", "-m", memory, "-c", str(cpus), "-k", row.lab.image(kernel),
-                   "-r", row.lab.image("guest.cpio"), "-B", " ".join(filter(None, words)),
+        command = [row.lab.tenon, "run", "--hv", row.port, "-m", memory, "-c", str(cpus),
+                   "-k", row.lab.image(kernel), "-r", row.lab.image("guest.cpio"), "-B", " ".join(filter(None, words)),
                    "-l", "com1,stdio", *options]
         for device in devices:
             command += ["-s", device]
@@ -228,6 +229,21 @@ class Guest:
     def answer_link(self, state):
         ip_command("link", "set", self.taps[0], state)
         return "ok"
+
+    def answer_probe(self, *arguments):
+        """Run the lab's own program on this side, and tell its number."""
+        run = subprocess.run((self.row.lab.image("probe"), *arguments), stdout=subprocess.PIPE,
+                             text=True, check=True)
+        return run.stdout.strip()
+
+    def answer_count(self):
+        """Packets a second that have come out of the first card since the last time it was asked."""
+        path = f"/sys/class/net/{self.taps[0]}/statistics/rx_packets"
+        with open(path, encoding="utf-8") as file:
+            packets, when = int(file.read()), time.monotonic()
+        before = self.counted or (packets, when - 1)
+        self.counted = (packets, when)
+        return round((packets - before[0]) / (when - before[1]))
 
     def answer_resize(self, serial):
         # As truncate(1) does it: open, change, close. A bare truncate(2) is seen at the next flush.

@@ -22,6 +22,8 @@ GUEST_MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "virtio_net", "vi
                  "evdev")
 OUTER_MODULES = ("virtio_pci", "virtio_console", "kvm-amd", "kvm-intel", "tun", "vhost_net",
                  "vhost_vsock", "vhost_scsi", "target_core_file", "target_core_iblock", "cuse")
+# Programs of the lab's own, in guest and outer machine: NAME.c here, linked statically.
+PROGRAMS = ("probe",)
 OUTER_SCRIPTS = ("serve.py", "rows.py", "guest.py", "checks.py")
 
 
@@ -187,6 +189,15 @@ class Ramdisk:
         path.write_bytes(self.archive)
 
 
+def build_program(name, folder):
+    program = folder / name
+    source = LAB / f"{name}.c"
+    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+        subprocess.run(("gcc", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror",
+                        "-static", "-o", program, source), check=True)
+    return program
+
+
 def find_busybox():
     for path in ("/bin/busybox", "/usr/bin/busybox"):
         if os.path.exists(path) and not libraries(path):
@@ -204,8 +215,10 @@ def pci_names():
     return ("".join(vendors) + text[text.index("\nC 00"):]).encode()
 
 
-def build_guest(kernel, path):
+def build_guest(kernel, programs, path):
     ramdisk = Ramdisk()
+    for program in programs:
+        ramdisk.add(program, f"bin/{program.name}")
     ramdisk.add(LAB / "guest-init", "init")
     ramdisk.add(find_busybox(), "bin/busybox")
     ramdisk.add_program("/usr/bin/lspci")
@@ -227,6 +240,9 @@ def build_outer(kernel, tenon, images, path):
     for name in OUTER_SCRIPTS:
         ramdisk.add(LAB / name, f"lab/{name}")
     ramdisk.add_program(tenon, "lab/tenon")
+    hsmd = Path(tenon).parent / "hsmd"
+    if hsmd.exists():
+        ramdisk.add_program(hsmd, "lab/hsmd")
     for image in images:
         ramdisk.add(image, f"lab/{image.name}")
     ramdisk.write(path)
@@ -255,9 +271,10 @@ def build(tenon, folder, emulated):
     images = [folder / name for name in ("vmlinuz", "vmlinux", "guest.cpio")]
     images[0].write_bytes(bzimage.read_bytes())
     extract_vmlinux(bzimage, images[1])
-    build_guest(kernel, images[2])
+    programs = [build_program(name, folder) for name in PROGRAMS]
+    build_guest(kernel, programs, images[2])
     if emulated:
-        build_outer(kernel, tenon, images, folder / "outer.cpio")
+        build_outer(kernel, tenon, images + programs, folder / "outer.cpio")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from guest import LEGACY, NOMSI, ROW_SECONDS, Guest
 DEVICE_STEPS = ("lspci", "disks", "write", "readonly", "net", "ports", "rng", "irq")
 
 ROWS = {}
-HIDDEN_ROWS = ("demo",)
+HIDDEN_ROWS = ("demo", "bench-user", "bench-vhost")
 
 
 def row(function):
@@ -27,8 +27,9 @@ def row(function):
 class Row:
     """One row while it runs: its folder, disks, interfaces, guests, and what went wrong."""
 
-    def __init__(self, name, lab):
+    def __init__(self, name, port, lab):
         self.name = name
+        self.port = port
         self.lab = lab
         self.failures = []
         self.facts = {}
@@ -327,7 +328,7 @@ def tenon_command(row, *arguments, prefix=()):
 
 def refused(row, arguments, word, kernel=True, prefix=()):
     """tenon must refuse @arguments: status 2 and one line that has @word in it."""
-    image = ["-k", row.lab.image("vmlinuz")] if kernel else []
+    image = ["--hv", row.port] + (["-k", row.lab.image("vmlinuz")] if kernel else [])
     run = tenon_command(row, "run", *image, *arguments, "refused", prefix=prefix)
     what = " ".join(arguments)
     row.same(f"exit status of {what}", run.returncode, 2)
@@ -357,7 +358,7 @@ def mistakes(row):
     refused(row, ["-k", "/nowhere/kernel"], "/nowhere/kernel", kernel=False)
     refused(row, ["-k", disk], disk, kernel=False)
     script = 'mount -t tmpfs tmpfs /dev && exec "$@"'
-    refused(row, [], "/dev/kvm", prefix=("busybox", "unshare", "-m", "sh", "-c", script, "sh"))
+    refused(row, [], {"kvm": "/dev/kvm", "acrn": "/dev/acrn_hsm"}[row.port], prefix=("busybox", "unshare", "-m", "sh", "-c", script, "sh"))
     # What the first devices made is undone when the last one fails.
     made = row.path("made.socket")
     refused(row, ["-s", f"virtio-net,tap={row.tap()}", "-s", f"virtio-console,socket:{made}:server",
@@ -374,3 +375,22 @@ def help_texts(row):
         run = tenon_command(row, *arguments)
         row.same(f"exit status of {command}", run.returncode, 0)
         row.check(word in run.stdout, f"{command}: no {word!r} in {run.stdout!r}")
+
+
+def bench(row, options):
+    """What `tests/lab/bench` compares: round trips of accesses, packets a second."""
+    devices = [f"virtio-net,tap={row.tap()}{options}", "virtio-rng"]
+    guest = row.guest("lab", devices, ["trips", "rates"])
+    guest.finish()
+    for fact in ("pio", "mmio", "out", "in"):
+        row.facts[fact] = guest.values("bench-" + fact)
+
+
+@row
+def bench_user(row):
+    bench(row, "")
+
+
+@row
+def bench_vhost(row):
+    bench(row, ",vhost")
