@@ -62,6 +62,9 @@ static void scene_make(struct scene *scene)
 
 	scene->machine = machine_create(&config);
 	scene->play->spec(scene, spec, sizeof(spec));
+	if (scene->params.extra)
+		snprintf(spec + strlen(spec), sizeof(spec) - strlen(spec),
+			 ",access_platform=on,in_order=on");
 	machine_add(scene->machine, spec);
 	if (scene->play->connect)
 		scene->play->connect(scene);
@@ -610,6 +613,8 @@ static void make_file(struct scene *scene)
 	close(fd);
 }
 
+#define EXTRA (BIT64(VIRTIO_F_ACCESS_PLATFORM) | BIT64(VIRTIO_F_IN_ORDER))
+
 /* The guest's memory at the end of the play, cut before step @cut. */
 static uint8_t *perform(const struct play *play, const struct driver_params *params,
 			unsigned int cut)
@@ -622,6 +627,8 @@ static uint8_t *perform(const struct play *play, const struct driver_params *par
 		scene.received[i] = malloc(RECEIVED_MAX);
 	scene_make(&scene);
 	scene.driver = driver_run(scene.machine, KIND_SLOT, params, 0);
+	assert_int_equal(driver_has(scene.driver, VIRTIO_F_IN_ORDER), params->extra != 0);
+	assert_int_equal(driver_has(scene.driver, VIRTIO_F_ACCESS_PLATFORM), params->extra != 0);
 	for (unsigned int i = 0; i < play->step_count; i++) {
 		if (i == cut || cut == play->step_count)
 			scene_move(&scene);
@@ -640,12 +647,13 @@ static uint8_t *perform(const struct play *play, const struct driver_params *par
 
 static void play_cut_everywhere(const struct play *play)
 {
-	for (unsigned int i = 0; i < 3; i++) {
+	for (unsigned int i = 0; i < 5; i++) {
 		const struct driver_params params = { .legacy = i == 1,
-						      .packed = i == 2,
+						      .packed = i == 2 || i == 4,
 						      .indirect = i != 1,
 						      .event_idx = i != 1,
-						      .msix = i != 1 };
+						      .msix = i != 1,
+						      .extra = i > 2 ? EXTRA : 0 };
 		uint8_t *whole = perform(play, &params, NEVER);
 
 		/* Behind the last step: between all of them. */
