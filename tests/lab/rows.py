@@ -2,6 +2,7 @@
 """rows.py: the rows of the lab's matrix, each a function of a Row."""
 
 import os
+import random
 import re
 import shutil
 import signal
@@ -15,6 +16,8 @@ from guest import LEGACY, NOMSI, ROW_SECONDS, Guest
 DEVICE_STEPS = ("lspci", "disks", "write", "readonly", "net", "ports", "rng", "irq")
 
 ROWS = {}
+# Rows that are about one port only.
+ONLY = {"killed": "acrn"}
 HIDDEN_ROWS = ("demo", "bench-user", "bench-vhost")
 
 
@@ -375,6 +378,40 @@ def help_texts(row):
         run = tenon_command(row, *arguments)
         row.same(f"exit status of {command}", run.returncode, 0)
         row.check(word in run.stdout, f"{command}: no {word!r} in {run.stdout!r}")
+
+
+def resources(pid):
+    """What a process holds: threads, descriptors, and KiB of memory that is its own."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        own = int(re.search(r"RssAnon:\s+(\d+)", file.read())[1])
+    return len(os.listdir(f"/proc/{pid}/task")), len(os.listdir(f"/proc/{pid}/fd")), own
+
+
+@row
+def killed(row):
+    """kill -9 of tenon at 50 random moments: the HSM serves on, and has let go of all of it."""
+    row.deadline += 3 * ROW_SECONDS
+    hsmd = row.lab.hsmd.process.pid
+    disk = row.disk("data", MIB)
+    counts = []
+    for number in range(53):
+        devices = [f"virtio-blk,{disk},serial=data", f"virtio-net,tap={row.tap()}", "virtio-rng"]
+        guest = row.guest("killed", devices, ["disks"], memory="128M", cpus=1 + number % 2)
+        time.sleep(random.uniform(0, 6 if number % 5 == 0 else 2))
+        guest.kill()
+        settled = time.monotonic() + 20
+        while number > 2 and resources(hsmd)[:2] != counts[0][:2] and time.monotonic() < settled:
+            time.sleep(0.1)
+        # The first ones make what hsmd keeps (fuse's own threads).
+        if number == 2:
+            time.sleep(3)
+        if number >= 2:
+            counts.append(resources(hsmd))
+    first, last = counts[0], counts[-1]
+    row.same("threads and descriptors of hsmd", last[:2], first[:2])
+    row.check(last[2] < first[2] + 512, f"hsmd has {last[2]} KiB of its own, {first[2]} at first")
+    row.facts["hsmd"] = f"threads, descriptors, KiB: {first} at first, {last} after 50 kills"
+    row.guest("after", [f"virtio-blk,{disk},serial=data", "virtio-rng"], ["disks", "rng"]).finish()
 
 
 def bench(row, options):
