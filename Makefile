@@ -61,7 +61,7 @@ TESTS := $(TEST_SOURCES:%.c=$(BUILD)/%)
 TEST_INCLUDES := -Itests/driver/lib -Itests/conformance/lib
 
 # What `tenon check-device` runs: the checks and the driver library again, without cmocka.
-KIT_SOURCES := $(filter-out %/device_kinds.c,$(DRIVER_SOURCES))
+KIT_SOURCES := $(filter-out %/device_kinds.c %/vhost_model.c,$(DRIVER_SOURCES))
 KIT_OBJECTS := $(KIT_SOURCES:%.c=$(BUILD)/kit/%.o)
 
 # Headers that devices include; what they declare, and nothing else, plugins can call.

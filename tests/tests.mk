@@ -79,7 +79,8 @@ install: $(BUILD)/tenon
 		$(DESTDIR)$(PREFIX)/share/doc/tenon/samples $(DESTDIR)$(PREFIX)/include/tenon \
 		$(DESTDIR)$(PREFIX)/lib/pkgconfig
 	install -m 755 $(BUILD)/tenon $(DESTDIR)$(PREFIX)/bin/tenon
-	install -m 644 doc/tenon.1 $(DESTDIR)$(PREFIX)/share/man/man1/tenon.1
+	ln -sf tenon $(DESTDIR)$(PREFIX)/bin/acrn-dm
+	install -m 644 doc/tenon.1 doc/acrn-dm.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 README.md LICENSE CHANGELOG.md doc/*.md $(DESTDIR)$(PREFIX)/share/doc/tenon
 	install -m 644 samples/*.c $(DESTDIR)$(PREFIX)/share/doc/tenon/samples
 	install -m 644 $(API_HEADERS) $(DESTDIR)$(PREFIX)/include/tenon

@@ -5,6 +5,7 @@
 #include "logger.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <strings.h>
 #include <time.h>
@@ -88,15 +89,18 @@ void log_message(struct logger *log, enum log_level level, const char *fmt, ...)
 	va_end(args);
 }
 
-/* The bucket of @site; when the table is full, sites share one by address. */
-static unsigned int log_site_slot(const struct logger *log, const struct log_site *site)
+/* The bucket of @site and @owner; when the table is full, they share one by address. */
+static unsigned int log_site_slot(const struct logger *log, const struct log_site *site,
+				  const void *owner)
 {
-	unsigned int start = (unsigned int)((uintptr_t)site / sizeof(*site)) % LOG_SITES;
+	uintptr_t key = (uintptr_t)site / sizeof(*site) + (uintptr_t)owner / sizeof(max_align_t);
+	unsigned int start = (unsigned int)(key % LOG_SITES);
 
 	for (unsigned int i = 0; i < LOG_SITES; i++) {
 		unsigned int slot = (start + i) % LOG_SITES;
 
-		if (!log->sites[slot].site || log->sites[slot].site == site)
+		if (!log->sites[slot].site ||
+		    (log->sites[slot].site == site && log->sites[slot].owner == owner))
 			return slot;
 	}
 	return start;
@@ -115,32 +119,55 @@ static void log_summary(struct logger *log, unsigned int slot)
 	log_emit(log, LOG_LEVEL_WARNING, text);
 }
 
-void log_guest_message(struct logger *log, const struct log_site *site, const char *fmt, ...)
+/* Is it still allowed? What was left out in the window before is told now. */
+static bool log_site_open(struct logger *log, const struct log_site *site, const void *owner)
 {
+	unsigned int slot = log_site_slot(log, site, owner);
 	uint64_t now = now_ns();
-	unsigned int slot;
-	va_list args;
 
-	if (LOG_LEVEL_WARNING > log->level)
-		return;
-	pthread_mutex_lock(&log->lock);
-	slot = log_site_slot(log, site);
 	if (!log->sites[slot].site || now - log->sites[slot].window_start_ns > GUEST_WINDOW_NS) {
 		log_summary(log, slot);
 		log->sites[slot].site = site;
+		log->sites[slot].owner = owner;
 		log->sites[slot].window_start_ns = now;
 		log->sites[slot].count = 0;
 	}
 	if (log->sites[slot].count >= GUEST_BURST) {
 		log->sites[slot].suppressed++;
-		pthread_mutex_unlock(&log->lock);
-		return;
+		return false;
 	}
 	log->sites[slot].count++;
-	va_start(args, fmt);
-	log_format(log, LOG_LEVEL_WARNING, fmt, args);
-	va_end(args);
+	return true;
+}
+
+static void __format_printf(4, 0) log_guest_format(struct logger *log, const struct log_site *site,
+						   const void *owner, const char *fmt, va_list args)
+{
+	if (LOG_LEVEL_WARNING > log->level)
+		return;
+	pthread_mutex_lock(&log->lock);
+	if (log_site_open(log, site, owner))
+		log_format(log, LOG_LEVEL_WARNING, fmt, args);
 	pthread_mutex_unlock(&log->lock);
+}
+
+void log_guest_message(struct logger *log, const struct log_site *site, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	log_guest_format(log, site, NULL, fmt, args);
+	va_end(args);
+}
+
+void log_guest_owner_message(struct logger *log, const struct log_site *site, const void *owner,
+			     const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	log_guest_format(log, site, owner, fmt, args);
+	va_end(args);
 }
 
 void logger_deinit(struct logger *log)

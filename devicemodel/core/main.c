@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The command: which subcommand is wanted.
+ * The command: by which name it was called, and which subcommand is wanted.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,6 +18,7 @@ static int cmd_help(int argc, char **argv)
 	      "       tenon devices NAME         the options of one device\n"
 	      "       tenon devices --plugin FILE.so [NAME]   with those of a plugin\n"
 	      "       tenon check-device DEVICE  try a device (tenon check-device --help)\n"
+	      "       tenon control PATH COMMAND ask a running VM (tenon control --help)\n"
 	      "       tenon version\n"
 	      "       tenon help\n",
 	      stdout);
@@ -64,10 +65,18 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-	{ "run", cmd_run },	    { "devices", cmd_devices },	  { "check-device", cmd_check },
-	{ "version", cmd_version }, { "--version", cmd_version }, { "help", cmd_help },
-	{ "--help", cmd_help },	    { "-h", cmd_help },
+	{ "run", cmd_run },	    { "devices", cmd_devices }, { "check-device", cmd_check },
+	{ "control", cmd_control }, { "version", cmd_version }, { "--version", cmd_version },
+	{ "help", cmd_help },	    { "--help", cmd_help },	{ "-h", cmd_help },
 };
+
+/* By any path: /usr/bin/acrn-dm is a link to tenon. */
+static bool called_acrn_dm(const char *path)
+{
+	const char *slash = path ? strrchr(path, '/') : NULL;
+
+	return path && !strcmp(slash ? slash + 1 : path, "acrn-dm");
+}
 
 /* What is opened later must not become standard input, output or error by chance. */
 static void open_standard_files(void)
@@ -80,6 +89,8 @@ static void open_standard_files(void)
 int main(int argc, char **argv)
 {
 	open_standard_files();
+	if (called_acrn_dm(argv[0]))
+		return cmd_acrn_dm(argc, argv);
 	for (unsigned int i = 0; argc > 1 && i < ARRAY_SIZE(commands); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run(argc - 1, argv + 1);

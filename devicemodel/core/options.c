@@ -245,7 +245,7 @@ static int parse_element(struct parse *parse, char *element)
 		value = equals + 1;
 	}
 	option = option_find(parse, element, &object, &number);
-	if (option && !equals && option->type != OPTION_BOOL) {
+	if (option && !equals && option->type != OPTION_BOOL && !(option->flags & OPTION_FLAG)) {
 		log_error(parse->log, "%s: option %s needs a value: %s=...", parse->what, element,
 			  element);
 		return -EINVAL;
@@ -408,9 +408,10 @@ void options_help(void *out_file, const struct option_desc *table)
 
 		describe_values(option, values, sizeof(values));
 		snprintf(left, sizeof(left), "%s=<%s>", option->name, values);
-		fprintf(out_file, "  %-34s %s%s%s%s%s\n", left, option->help,
+		fprintf(out_file, "  %-34s %s%s%s%s%s%s\n", left, option->help,
 			option->def ? " (default " : "", option->def ? option->def : "",
 			option->def ? ")" : "",
-			option->flags & OPTION_POSITIONAL ? "; \"name=\" may be left out" : "");
+			option->flags & OPTION_POSITIONAL ? "; \"name=\" may be left out" : "",
+			option->flags & OPTION_FLAG ? "; without a value it is on" : "");
 	}
 }

@@ -115,8 +115,9 @@ static int socket_bind_path(struct logger *log, const char *what, const struct s
 	return 0;
 }
 
-int unix_socket_listen(struct logger *log, const char *what, const char *path,
-		       struct unix_socket *socket)
+/* @mode is of the socket file, less the umask. */
+static int socket_listen(struct logger *log, const char *what, const char *path, mode_t mode,
+			 struct unix_socket *socket)
 {
 	struct sockaddr_un address;
 	int error = address_fill(&address, path);
@@ -134,7 +135,13 @@ int unix_socket_listen(struct logger *log, const char *what, const char *path,
 		log_error(log, "%s: cannot create a socket: %s", what, strerror(-error));
 		return error;
 	}
-	error = socket_bind_path(log, what, &address, socket);
+	/* The file that bind() makes gets the socket's own mode: at no time may more people connect. */
+	if (fchmod(socket->fd, mode) < 0)
+		error = -errno;
+	if (error)
+		log_error(log, "%s: cannot set the socket's mode: %s", what, strerror(-error));
+	else
+		error = socket_bind_path(log, what, &address, socket);
 	if (!error && listen(socket->fd, LISTEN_QUEUE) < 0) {
 		error = -errno;
 		log_error(log, "%s: cannot listen: %s", what, strerror(-error));
@@ -142,6 +149,18 @@ int unix_socket_listen(struct logger *log, const char *what, const char *path,
 	if (error)
 		unix_socket_close(socket);
 	return error;
+}
+
+int unix_socket_listen(struct logger *log, const char *what, const char *path,
+		       struct unix_socket *socket)
+{
+	return socket_listen(log, what, path, 0777, socket);
+}
+
+int unix_socket_listen_private(struct logger *log, const char *what, const char *path,
+			       struct unix_socket *socket)
+{
+	return socket_listen(log, what, path, 0600, socket);
 }
 
 void unix_socket_close(struct unix_socket *socket)

@@ -11,10 +11,14 @@
 #include <unistd.h>
 
 #include "arch.h"
+#include "control.h"
 #include "pci_core.h"
 #include "platform.h"
+#include "vm.h"
 
 #define POWER_OFF_PATIENCE_NS UINT64_C(30000000000)
+#define PRESS_AGAIN_NS UINT64_C(3000000000)
+#define LINES 64
 
 uint64_t vm_clock_ns(const struct vmctx *ctx)
 {
@@ -124,6 +128,31 @@ void vm_reset_devices(struct vmctx *ctx)
 	platform_reset(ctx);
 }
 
+int vm_irq_line(struct vmctx *ctx, unsigned int gsi, bool level)
+{
+	int error;
+
+	pthread_mutex_lock(&ctx->line_lock);
+	if (gsi < LINES)
+		ctx->lines = (ctx->lines & ~BIT64(gsi)) | (uint64_t)level << gsi;
+	error = ctx->hv->irq_line(ctx, gsi, level);
+	pthread_mutex_unlock(&ctx->line_lock);
+	return error;
+}
+
+int vm_reset_cpus(struct vmctx *ctx)
+{
+	int error;
+
+	pthread_mutex_lock(&ctx->line_lock);
+	error = ctx->hv->reset(ctx);
+	for (unsigned int gsi = 0; !error && gsi < LINES; gsi++)
+		if (ctx->lines & BIT64(gsi))
+			(void)ctx->hv->irq_line(ctx, gsi, true);
+	pthread_mutex_unlock(&ctx->line_lock);
+	return error;
+}
+
 static int vm_reset(struct vmctx *ctx)
 {
 	int error;
@@ -131,7 +160,8 @@ static int vm_reset(struct vmctx *ctx)
 	ctx->hv->pause(ctx);
 	request_done(ctx, VM_REQUEST_RESET);
 	vm_reset_devices(ctx);
-	error = ctx->hv->reset(ctx);
+	vm_sleep_end(ctx);
+	error = vm_reset_cpus(ctx);
 	if (error)
 		return error;
 	guest_memory_clear(&ctx->memory, ctx->hv->memory_pinned);
@@ -172,7 +202,10 @@ static void on_request(void *arg, uint32_t events)
 		vm_end(ctx, VM_END_POWEROFF, 0);
 		break;
 	case VM_REQUEST_CRASH:
-		log_error(ctx->log, "%s: the guest crashed (triple fault)", ctx->config.name);
+		log_error(ctx->log, "%s: the guest crashed (%s)", ctx->config.name,
+			  value == VM_CRASH_WAKING_VECTOR
+				  ? "its waking vector is not RAM below 1 MiB"
+				  : "triple fault");
 		vm_end(ctx, VM_END_CRASH, 0);
 		break;
 	case VM_REQUEST_INTERNAL:
@@ -180,6 +213,15 @@ static void on_request(void *arg, uint32_t events)
 		break;
 	case VM_REQUEST_DEBUG_EXIT:
 		vm_end(ctx, VM_END_DEBUG_EXIT, value);
+		break;
+	case VM_REQUEST_SUSPEND:
+		ctx->hv->pause(ctx);
+		request_done(ctx, VM_REQUEST_SUSPEND);
+		vm_suspend(ctx);
+		break;
+	case VM_REQUEST_WAKE:
+		request_done(ctx, VM_REQUEST_WAKE);
+		vm_wake(ctx);
 		break;
 	}
 }
@@ -193,17 +235,40 @@ static void on_power_timeout(void *arg, uint32_t events)
 	vm_end(ctx, VM_END_KILLED, 0);
 }
 
+/*
+ * A guest takes the press that wakes it for no more than that (Linux clears the status bit before it
+ * thaws anybody who could act on it), and when it listens again cannot be seen: so press again.
+ */
+void vm_press(struct vmctx *ctx)
+{
+	pm_power_button(ctx->platform->pm);
+	if (!ctx->suspended)
+		return;
+	vm_request(ctx, VM_REQUEST_WAKE, 0);
+	event_set_timer(ctx->press_timer, PRESS_AGAIN_NS, PRESS_AGAIN_NS);
+}
+
+static void on_press_timer(void *arg, uint32_t events)
+{
+	vm_press(arg);
+}
+
+void vm_kill(struct vmctx *ctx, const char *by)
+{
+	log_warning(ctx->log, "%s: ended by %s", ctx->config.name, by);
+	vm_end(ctx, VM_END_KILLED, 0);
+}
+
 void vm_power_button(struct vmctx *ctx)
 {
 	if (ctx->stop_signals++) {
-		log_warning(ctx->log, "%s: ended by a second signal", ctx->config.name);
-		vm_end(ctx, VM_END_KILLED, 0);
+		vm_kill(ctx, "a second signal");
 		return;
 	}
 	log_info(ctx->log, "%s: pressing the power button (again to end the VM at once)",
 		 ctx->config.name);
 	event_set_timer(ctx->power_timer, POWER_OFF_PATIENCE_NS, 0);
-	pm_power_button(ctx->platform->pm);
+	vm_press(ctx);
 }
 
 /* Time stands still until the port lets it pass; the calendar starts at a whole second. */
@@ -230,7 +295,8 @@ static int vm_create_loops(struct vmctx *ctx)
 	ctx->request_source =
 		event_add_fd(ctx->main_loop, ctx->request_fd, EPOLLIN, NULL, on_request, ctx);
 	ctx->power_timer = event_add_real_timer(ctx->main_loop, NULL, on_power_timeout, ctx);
-	if (!ctx->request_source || !ctx->power_timer)
+	ctx->press_timer = event_add_real_timer(ctx->main_loop, NULL, on_press_timer, ctx);
+	if (!ctx->request_source || !ctx->power_timer || !ctx->press_timer)
 		return -errno;
 	return ctx->hv->virtual_time ? vm_create_clock(ctx) : 0;
 }
@@ -250,14 +316,15 @@ static int vm_create_parts(struct vmctx *ctx)
 {
 	int error = vm_create_loops(ctx);
 
-	if (error) {
+	if (error)
 		log_error(ctx->log, "%s: cannot create the event loops: %s", ctx->config.name,
 			  strerror(-error));
-		return error;
-	}
-	error = ctx->hv->create(ctx);
+	if (!error)
+		error = control_create(ctx);
+	if (!error)
+		error = ctx->hv->create(ctx);
 	if (error) {
-		ctx->hv = NULL;
+		ctx->hv = NULL; /* there is nothing of it to destroy */
 		return error;
 	}
 	error = vm_create_memory(ctx);
@@ -283,9 +350,11 @@ struct vmctx *vm_create(struct logger *log, const struct hv_ops *hv, const struc
 	ctx->memory.fd = -1;
 	ctx->request_fd = -1;
 	pthread_mutex_init(&ctx->request_lock, NULL);
+	pthread_mutex_init(&ctx->line_lock, NULL);
 	io_space_init(&ctx->pio);
 	io_space_init(&ctx->mmio);
 	error = vm_create_parts(ctx);
+	ctx->start_ns = vm_clock_ns(ctx);
 	if (error) {
 		vm_destroy(ctx);
 		errno = -error;
@@ -326,6 +395,7 @@ void vm_destroy(struct vmctx *ctx)
 {
 	if (!ctx)
 		return;
+	control_destroy(ctx);
 	if (ctx->hv)
 		ctx->hv->pause(ctx);
 	if (ctx->io_loop)
@@ -343,5 +413,6 @@ void vm_destroy(struct vmctx *ctx)
 	io_space_deinit(&ctx->pio);
 	io_space_deinit(&ctx->mmio);
 	pthread_mutex_destroy(&ctx->request_lock);
+	pthread_mutex_destroy(&ctx->line_lock);
 	free(ctx);
 }

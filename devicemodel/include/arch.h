@@ -62,6 +62,12 @@ struct hv_cpu_state {
 int arch_load(struct vmctx *ctx, struct hv_cpu_state *state) __must_check;
 
 /**
+ * arch_wake() - the state in which the boot CPU goes on after suspend to RAM, from guest memory.
+ * Return: 0; -ENOENT: the guest named no place; -EFAULT: it cannot be there
+ */
+int arch_wake(struct vmctx *ctx, struct hv_cpu_state *state) __must_check;
+
+/**
  * acpi_build() - write the ACPI tables (RSDP at @rsdp_gpa's return) into [@gpa, @gpa + @size).
  * Return: bytes used or -errno.
  */

@@ -40,6 +40,8 @@ struct char_backend_ops {
  *                            A pipe, file or socket in its place is used as it is
  *   "pty" or "pty:LINK"      a new pseudo-terminal, its path logged (and linked at LINK, removed on
  *                            close); while nobody has it open, output is dropped
+ *   "tty:PATH"               a terminal of the host (a serial port, somebody's pseudo-terminal), raw;
+ *                            restored on close. When it hangs up, that was it
  *   "file:PATH"              output is appended to PATH, no input
  *   "socket:PATH"            Unix stream socket: connect to PATH; "socket:PATH:server" (or "server:PATH")
  *                            listens on it, one peer at a time, removed on close. A socket file that
@@ -90,7 +92,7 @@ bool char_connected(const struct char_backend *chr);
 bool char_size(const struct char_backend *chr, uint16_t *columns, uint16_t *rows);
 
 /** char_spec_help() - one line listing the forms of @spec, for option help. */
-#define CHAR_SPEC_HELP "stdio, pty[:LINK], file:PATH, socket:PATH[:server] or null"
+#define CHAR_SPEC_HELP "stdio, pty[:LINK], tty:PATH, file:PATH, socket:PATH[:server] or null"
 
 TENON_API_END
 

@@ -39,6 +39,14 @@ enum vm_request {
 	VM_REQUEST_CRASH,
 	VM_REQUEST_INTERNAL,
 	VM_REQUEST_DEBUG_EXIT,
+	VM_REQUEST_SUSPEND, /* to RAM */
+	VM_REQUEST_WAKE, /* from there; nothing if it is not suspended */
+};
+
+/** enum vm_crash - the value of VM_REQUEST_CRASH: why the guest cannot go on. */
+enum vm_crash {
+	VM_CRASH_TRIPLE_FAULT,
+	VM_CRASH_WAKING_VECTOR, /* it was to wake where no real-mode code can be */
 };
 
 /** struct vm_config - what the command line says of the VM as a whole; strings are the caller's. */
@@ -71,6 +79,7 @@ struct vmctx {
 	struct logger *log;
 	const struct hv_ops *hv;
 	void *hv_data;
+	int vm_id; /* the hypervisor's number of the VM, if it has one (ACRN) */
 	bool needs_timers;
 	struct event_clock *clock;
 	time_t clock_start;
@@ -89,6 +98,11 @@ struct vmctx {
 	struct event_source *request_source;
 	struct event_source *power_timer;
 	unsigned int stop_signals;
+	uint64_t start_ns; /* when it was created, by vm_clock_ns() */
+	struct event_source *press_timer; /* presses the power button of a VM that it has woken */
+	pthread_mutex_t line_lock;
+	uint64_t lines; /* levels of the GSIs, as vm_irq_line() was told */
+	bool suspended; /* to RAM; written by the main loop */
 	enum vm_end end;
 	unsigned int end_value;
 	bool running;
@@ -125,7 +139,7 @@ int vm_run(struct vmctx *ctx);
 /** vm_destroy() - stop and free everything of @ctx; NULL is harmless. */
 void vm_destroy(struct vmctx *ctx);
 
-/** vm_request() - ask for @request; any thread, also a vCPU's, never blocks. The first of several wins, except that nothing overrides INTERNAL. @value: of DEBUG_EXIT */
+/** vm_request() - ask for @request; any thread, also a vCPU's, never blocks. The first of several wins, except that nothing overrides INTERNAL. @value: of DEBUG_EXIT; of CRASH: enum vm_crash */
 void vm_request(struct vmctx *ctx, enum vm_request request, unsigned int value);
 
 /** vm_request_pending() - is there a request that was not carried out yet? Any thread. */
@@ -133,6 +147,15 @@ bool vm_request_pending(struct vmctx *ctx);
 
 /** vm_power_button() - press the guest's power button; the second press ends the VM. Main loop. */
 void vm_power_button(struct vmctx *ctx);
+
+/** vm_kill() - end the VM at once, VM_END_KILLED; @by is for the message. Main loop. */
+void vm_kill(struct vmctx *ctx, const char *by);
+
+/** vm_irq_line() - hv->irq_line(), for devices: a line keeps its level when only the CPUs are reset. Any thread. */
+int vm_irq_line(struct vmctx *ctx, unsigned int gsi, bool level);
+
+/** vm_suspended() - is it suspended to RAM? Any thread. */
+bool vm_suspended(const struct vmctx *ctx);
 
 /** vm_reset_devices() - reset of every device and of the platform; vCPUs paused. */
 void vm_reset_devices(struct vmctx *ctx);

@@ -40,11 +40,12 @@ struct hv_cpu_state; /* arch/<arch>: how the boot CPU starts */
  * @name: as in --hv
  * @summary: one line, for --hv help
  * @options: what may follow the name, parsed by @create; NULL: nothing may
+ * @device: the file that it needs, as far as no option says otherwise; NULL: none
  * @no_cpus: it runs no guest code: no kernel is loaded, @set_boot_cpu is not called, --hv auto does
  *           not find it, and what firmware would tell a driver is at fw_cfg
  * @virtual_time: ctx->clock exists, and the port lets its time pass
  * @memory_pinned: the hypervisor holds guest RAM's pages: they must not be replaced (no holes)
- * @available: true if this machine has it; with @log, says why not and what to do
+ * @available: true if this machine has it, options aside; with @log, says why not and what to do
  * @create: open the hypervisor and make a VM with ctx->cpu_count CPUs, not running; ctx->hv_data.
  *          Sets ctx->needs_timers if the hypervisor leaves PIT and HPET to the platform
  * @destroy: undo @create; vCPUs are stopped
@@ -55,7 +56,7 @@ struct hv_cpu_state; /* arch/<arch>: how the boot CPU starts */
  * @reset: CPUs and interrupt controllers as after @create, all lines low; only while paused, else
  *         -EBUSY. Comes before guest memory is cleared and written anew: until it returns, the
  *         hypervisor may still write what the old kernel asked for (clock, steal time)
- * @irq_line: level of GSI @gsi; any thread. -EINVAL: there is no such line
+ * @irq_line: level of GSI @gsi; any thread. -EINVAL: there is no such line. Devices call vm_irq_line()
  * @msi: deliver @msi now; any thread. -EINVAL: no interrupt controller is at @msi's address
  * @ioeventfd: add or remove; -EEXIST and -ENOSPC mean: handle the kick by trapping. Any thread
  * @irqfd_add: deliver @msi whenever the eventfd @fd is signalled; returns a handle >= 0; -ENOSPC:
@@ -67,6 +68,7 @@ struct hv_ops {
 	const char *name;
 	const char *summary;
 	const struct option_desc *options;
+	const char *device;
 	bool no_cpus;
 	bool virtual_time;
 	bool memory_pinned;
@@ -86,6 +88,7 @@ struct hv_ops {
 	void (*irqfd_remove)(struct vmctx *ctx, int handle, int fd);
 };
 
+extern const struct hv_ops hv_acrn;
 extern const struct hv_ops hv_kvm;
 extern const struct hv_ops hv_test;
 

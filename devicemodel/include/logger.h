@@ -10,7 +10,7 @@
 
 #include "log.h"
 
-#define LOG_SITES 64
+#define LOG_SITES 512 /* places in the source, and devices that break */
 
 /**
  * struct logger - where the messages of one VM go.
@@ -27,6 +27,7 @@ struct logger {
 	pthread_mutex_t lock;
 	struct {
 		const struct log_site *site;
+		const void *owner;
 		uint64_t window_start_ns;
 		unsigned int count;
 		unsigned int suppressed;
@@ -38,6 +39,20 @@ void logger_init(struct logger *log, const char *prefix);
 
 /** logger_deinit() - print the summaries of suppressed messages and release the logger. */
 void logger_deinit(struct logger *log);
+
+/**
+ * log_guest_owner_message() - as log_guest_message(), but the limit is that of @site and @owner
+ * together: for a place that speaks for several, none of whom may silence the others. @owner is
+ * only compared. Use the macro.
+ */
+void log_guest_owner_message(struct logger *log, const struct log_site *site, const void *owner,
+			     const char *fmt, ...) __format_printf(4, 5);
+
+#define log_guest_of(log, owner, ...)                                                              \
+	do {                                                                                       \
+		static const struct log_site log_site_ = { __FILE__, __LINE__ };                   \
+		log_guest_owner_message(log, &log_site_, owner, __VA_ARGS__);                      \
+	} while (0)
 
 /** logger_parse_level() - @text ("error", "warning", "info", "debug" or 0..3) to a level or -EINVAL. */
 int logger_parse_level(const char *text) __must_check;

@@ -3,7 +3,8 @@
  * net_backend.h: Ethernet to the host: tap today.
  *
  * Every frame, either way, has a struct virtio_net_hdr_v1 (12 bytes, little-endian) in front; what
- * the guest's driver sees in its place is the device's business.
+ * the guest's driver sees in its place is the device's business. A back end has one or more queues,
+ * each with frames of its own: those of a flow come by the queue that the flow is sent on.
  */
 #ifndef TENON_NET_BACKEND_H
 #define TENON_NET_BACKEND_H
@@ -24,26 +25,29 @@ TENON_API_BEGIN
 #define TUN_F_USO6 0x40
 #endif
 
+#define NET_BACKEND_QUEUES_MAX 16
+
 struct net_backend;
 
 /**
  * struct net_backend_ops - what the user of a back end is told; the lock given to net_open() is held.
- * @readable: frames wait. Called again and again until they are taken with net_receive() or
+ * @readable: frames wait in @queue. Called again and again until they are taken with net_receive() or
  *            net_set_receive(false) was called: it may take as few as it likes each time
  * @link_changed: the host side went up or down
  */
 struct net_backend_ops {
-	void (*readable)(void *arg);
+	void (*readable)(void *arg, unsigned int queue);
 	void (*link_changed)(void *arg, bool up);
 };
 
 /**
  * struct net_config - one of: @tap: interface name, or NULL; @fd: an open tap, attached with
- * IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, or -1.
+ * IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, or -1. @queues: 1..NET_BACKEND_QUEUES_MAX; 1 with @fd.
  */
 struct net_config {
 	const char *tap;
 	int fd;
+	unsigned int queues;
 };
 
 /**
@@ -52,7 +56,7 @@ struct net_config {
  * @what: for messages ("virtio-net"); kept
  * @loop, @lock: where events run and what is held around @ops
  *
- * Neither reception nor an offload is on. The descriptor @config->fd is the back end's from then
+ * Neither reception nor an offload is on, and queue 0 alone is in use. The descriptor @config->fd is the back end's from then
  * on, net_close() closes it; on failure it stays the caller's, and nothing is left behind.
  *
  * Return: the back end, or NULL with errno after one log line naming interface, cause and remedy.
@@ -67,6 +71,25 @@ struct net_backend *net_open(struct logger *log, const char *what, const struct 
  */
 void net_close(struct net_backend *net);
 
+/**
+ * net_set_queues() - use queues 0 to @count - 1: no frame comes by the others, and what waits in those
+ * is lost. Lock held. 0 or -errno: then queue 0 alone may be in use.
+ */
+int net_set_queues(struct net_backend *net, unsigned int count) __must_check;
+
+/**
+ * net_queue_fd() - the descriptor of @queue, for the kernel (vhost) to send and receive on in our place.
+ * It is the back end's. Lock held.
+ */
+int net_queue_fd(const struct net_backend *net, unsigned int queue);
+
+/**
+ * net_set_header_size() - bytes of the header in front of frames, of all queues: sizeof(struct
+ * virtio_net_hdr_v1), but when the kernel sends and receives and the driver has another one.
+ * Lock held. 0 or -errno.
+ */
+int net_set_header_size(struct net_backend *net, unsigned int size) __must_check;
+
 /** net_offloads() - all TUN_F_ flags that net_set_offload() would take; 0: no offload at all. */
 unsigned int net_offloads(const struct net_backend *net);
 
@@ -77,20 +100,22 @@ unsigned int net_offloads(const struct net_backend *net);
 int net_set_offload(struct net_backend *net, unsigned int tun_flags);
 
 /**
- * net_send() - send one frame with its header, never blocks. Lock held.
+ * net_send() - send one frame with its header on @queue, never blocks. Lock held.
  * Return: 0, -EAGAIN (no room now), -EINVAL (the header does not fit the frame), -EIO (the
  * interface is down), -EBADFD (it is gone) or another negative errno; then nothing was sent.
  */
-int net_send(struct net_backend *net, const struct iovec *iov, int count) __must_check;
+int net_send(struct net_backend *net, unsigned int queue, const struct iovec *iov,
+	     int count) __must_check;
 
 /**
- * net_receive() - receive one frame with its header, never blocks. What does not fit into @iov is
+ * net_receive() - receive one frame of @queue with its header, never blocks. What does not fit into @iov is
  * lost. Lock held. Return: bytes written to @iov, -EAGAIN when no frame waits, -errno.
  */
-ssize_t net_receive(struct net_backend *net, const struct iovec *iov, int count) __must_check;
+ssize_t net_receive(struct net_backend *net, unsigned int queue, const struct iovec *iov,
+		    int count) __must_check;
 
-/** net_set_receive() - call readable() or not. Lock held. */
-void net_set_receive(struct net_backend *net, bool on);
+/** net_set_receive() - call readable() for @queue or not. Lock held. */
+void net_set_receive(struct net_backend *net, unsigned int queue, bool on);
 
 /** net_link_up() - the state of the link on the host. Lock held. */
 bool net_link_up(const struct net_backend *net);

@@ -28,12 +28,13 @@ struct option_list {
 
 #define OPTION_POSITIONAL 0x1 /* takes the value that comes without a name */
 #define OPTION_REQUIRED 0x2 /* it is an error to leave it out */
+#define OPTION_FLAG 0x4 /* OPTION_ENUM with "on" among its choices: the bare name is that */
 
 /**
  * struct option_desc - one option. A table ends with an entry whose @name is NULL.
  * @name: as written on the command line
  * @type: how the value is read and stored
- * @flags: OPTION_POSITIONAL, OPTION_REQUIRED
+ * @flags: OPTION_POSITIONAL, OPTION_REQUIRED, OPTION_FLAG
  * @offset: where in the object the value is stored, offsetof()
  * @def: default as it would be written, or NULL for zero, off, none
  * @min, @max: bounds of numbers; both 0 for none

@@ -39,6 +39,7 @@ struct pci_kind {
  * @vdev_reset: as new
  * @vdev_quiesce, @vdev_resume: stop and restart DMA
  * @vdev_offload: hand the data plane to the kernel, or take it back; 0 or -errno after one log line
+ * @vdev_offloaded: does the kernel run the data plane now? NULL: it never does
  * @vdev_barread, @vdev_barwrite: access of 1, 2, 4 or 8 bytes inside BAR @baridx
  * @vdev_bar_moved: BAR @baridx now decodes at @addr, or not at all (!@enabled)
  * @vdev_cfgread: before a config read of [@offset, @offset + @size): may refresh cfgdata
@@ -55,6 +56,7 @@ struct pci_vdev_ops {
 	void (*vdev_quiesce)(struct pci_vdev *dev);
 	void (*vdev_resume)(struct pci_vdev *dev);
 	int (*vdev_offload)(struct pci_vdev *dev, bool on);
+	bool (*vdev_offloaded)(struct pci_vdev *dev);
 	uint64_t (*vdev_barread)(struct pci_vdev *dev, int baridx, uint64_t offset,
 				 unsigned int size);
 	void (*vdev_barwrite)(struct pci_vdev *dev, int baridx, uint64_t offset, unsigned int size,
@@ -158,8 +160,12 @@ void pci_reset_devices(struct vmctx *ctx);
 void pci_quiesce_devices(struct vmctx *ctx);
 void pci_resume_devices(struct vmctx *ctx);
 
-/** pci_slot_gsi() - the GSI that pin @pin (1..4) of @slot is wired to; also what _PRT says. */
+/** pci_slot_gsi() - the GSI that pin @pin (1..4) of @slot is wired to; also what _PRT says of APIC mode. */
 unsigned int pci_slot_gsi(unsigned int slot, unsigned int pin);
+
+/** PCI_ISA_BRIDGE_FUNCTION - where the PCI-ISA bridge is in slot 0, the host bridge's; it has the interrupt router's registers. */
+#define PCI_ISA_BRIDGE_FUNCTION 7
+#define PCI_ISA_BRIDGE_ROUTES 0x60 /* four registers here, four more 8 bytes on */
 
 /* Config space (pci_config.c). */
 
@@ -243,8 +249,8 @@ void pci_msix_free(struct pci_vdev *dev);
 struct pci_irqfd;
 
 /**
- * pci_irqfd_create() - from now on the eventfd @fd (the caller's, open until pci_irqfd_destroy())
- * stands for an interrupt of @dev.
+ * pci_irqfd_create() - from now on the eventfd @fd (the caller's, not blocking, open until
+ * pci_irqfd_destroy()) stands for an interrupt of @dev. It may come once too often, never too seldom.
  * @signalled: called from the io loop, with dev->lock held, when @fd was signalled and no irqfd can
  *             do it: MSI-X is off, the vector is masked or none, the port has no (more) irqfds. It
  *             does what the device does by itself for that interrupt, e.g. pci_generate_msix()

@@ -34,6 +34,10 @@ struct unix_socket {
 int unix_socket_listen(struct logger *log, const char *what, const char *path,
 		       struct unix_socket *socket) __must_check;
 
+/** unix_socket_listen_private() - the same, and only this user may ever connect (mode 0600). */
+int unix_socket_listen_private(struct logger *log, const char *what, const char *path,
+			       struct unix_socket *socket) __must_check;
+
 /** unix_socket_connect() - a connection to whoever listens at @path, or -errno; logs nothing. */
 int unix_socket_connect(const char *path) __must_check;
 

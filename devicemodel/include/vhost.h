@@ -6,6 +6,10 @@
  * queue pair), made in its init, started when the driver runs, stopped in its reset, queue_reset,
  * quiesce and offload callbacks. All functions are called with the device's lock held, or from init
  * and deinit. Names and order follow the ACRN HLD ("vhost APIs"); errors are tenon's.
+ *
+ * What the device sets behind the rings is set in the callback in which it calls vhost_dev_start(),
+ * and taken away in the one in which it calls vhost_dev_stop(), before it: the kernel is told to
+ * look at its rings by the event loop, which runs after that callback.
  */
 #ifndef TENON_VHOST_H
 #define TENON_VHOST_H
@@ -19,11 +23,16 @@ struct vhost_dev;
 /**
  * struct vhost_vq - one queue as vhost has it.
  * @kick_fd, @call_fd: what vhost was given while it runs, the transport's; else -1
+ * @err_fd, @err_source: signalled by the kernel when it gives up on the ring
  * @idx: its index in the vhost device (the virtio queue is dev->vq_idx + idx)
+ * @base: how far the kernel said it had come when it was stopped; -1: it did not say
  */
 struct vhost_vq {
 	int kick_fd, call_fd;
+	int err_fd;
+	struct event_source *err_source;
 	uint16_t idx;
+	int base;
 	struct vhost_dev *dev;
 };
 
@@ -38,6 +47,8 @@ struct vhost_vq {
  *                      (VHOST_NET_F_VIRTIO_NET_HDR ...)
  * @kernel_features: what the kernel has (VHOST_GET_FEATURES)
  * @busyloop_timeout: microseconds that the kernel polls before it sleeps, 0: none
+ * @owned: this process is its owner, from the first start on
+ * @no_busyloop: the kernel has no busy loop, which was said
  * @started: it runs the rings
  */
 struct vhost_dev {
@@ -50,6 +61,8 @@ struct vhost_dev {
 	uint64_t vhost_ext_features;
 	uint64_t kernel_features;
 	uint32_t busyloop_timeout;
+	bool owned;
+	bool no_busyloop;
 	bool started;
 };
 
@@ -72,20 +85,25 @@ int vhost_open(struct virtio_common *vc, const char *path, bool optional) __must
 int vhost_dev_init(struct vhost_dev *vdev, struct virtio_common *base, int fd, unsigned int vq_idx,
 		   uint64_t features, uint64_t ext_features, uint32_t busyloop) __must_check;
 
-/** vhost_dev_limit() - offer the driver only what the kernel can do too; init only. */
+/**
+ * vhost_dev_limit() - offer the driver only what the kernel can do too, and say so where an option
+ * asked for more; init only, behind vhost_dev_init().
+ */
 void vhost_dev_limit(struct vhost_dev *vdev);
 
 /**
- * vhost_dev_can_start() - has the driver accepted nothing that the kernel cannot do, and are the
- * queues split rings? The first thing that is in the way, for a message, or NULL: nothing is.
+ * vhost_dev_can_start() - is a driver there that has accepted nothing that the kernel cannot do, and
+ * are the queues split rings? The first thing that is in the way, for a message, or NULL: nothing is.
  */
 const char *vhost_dev_can_start(const struct vhost_dev *vdev);
 
 /**
  * vhost_dev_start() - the kernel runs the enabled queues from where the device left them: owner,
  * features, memory table, then per queue size, base, addresses, call, kick (HLD, vhost). The device
- * has no chain of them. What goes behind (VHOST_NET_SET_BACKEND ...) is the device's.
- * Return: 0, also if it is started already, or -errno after one log line: then nothing runs.
+ * has no chain of them. What goes behind (VHOST_NET_SET_BACKEND ...) is the device's, and a queue
+ * that is enabled later is for the next start.
+ * Return: 0, also if it is started already, or -errno after one log line: then nothing runs, and the
+ * device's qnotify is called soon for each queue that it can work on by itself.
  */
 int vhost_dev_start(struct vhost_dev *vdev) __must_check;
 
@@ -93,6 +111,7 @@ int vhost_dev_start(struct vhost_dev *vdev) __must_check;
  * vhost_dev_stop() - the kernel has stopped and touches no guest memory when this returns; rings
  * and indices are @base's again, nothing is lost. Harmless if it was not started. What the device
  * set behind it must be taken away before. 0 or -errno after one log line (stopped all the same).
+ * Where the driver runs, the device's qnotify is called soon.
  */
 int vhost_dev_stop(struct vhost_dev *vdev);
 

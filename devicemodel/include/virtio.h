@@ -70,7 +70,8 @@ static inline bool virtio_features_test(const struct virtio_features *features, 
  * @deinit: release everything; after quiesce
  * @reset: forget all that the driver did; no request is in flight when it returns
  * @quiesce: no request in flight and no DMA when it returns, until resume; NULL if the device
- *           touches guest memory only inside qnotify
+ *           touches guest memory only inside qnotify. Also called, and no resume after it, when the
+ *           driver broke the protocol while the kernel ran a queue
  * @resume: go on after quiesce
  * @qnotify: the driver made buffers available in @vq (or may have); also called for each queue when
  *           the driver sets DRIVER_OK and after resume
@@ -205,6 +206,7 @@ struct virtio_common {
 	bool features_final;
 	bool quiesced;
 	bool running; /* rings may be used: DRIVER_OK (or a legacy driver), not broken, not quiesced */
+	bool kicks_elsewhere; /* set by init: somebody else hears of the driver's kicks (VBS-K) */
 	bool legacy_driver; /* driven through the legacy interface since the last reset */
 
 	bool suspended; /* virtio 1.4, 2.1.2: the driver set SUSPEND */
@@ -219,7 +221,7 @@ struct virtio_common {
 
 	/* options that every virtio device has */
 	bool opt_legacy, opt_modern, opt_event_idx, opt_indirect, opt_packed, opt_in_order;
-	bool opt_access_platform;
+	bool opt_access_platform, opt_msix;
 	uint64_t opt_queue_size;
 
 	const struct virtio_transport_ops *transport;

@@ -23,15 +23,32 @@
 #endif
 
 /**
+ * struct virtio_route - how a legacy driver and whoever runs its rings reach each other.
+ * @vm_id: the hypervisor's number of the VM
+ * @port, @port_count: where the registers are
+ * @vector: of the queue asked about, VIRTIO_NO_VECTOR: none
+ * @message_addr, @message_data: what it sends now
+ */
+struct virtio_route {
+	int vm_id;
+	uint64_t port, port_count;
+	uint16_t vector;
+	uint64_t message_addr;
+	uint32_t message_data;
+};
+
+/**
  * struct virtio_transport_ops - what a transport does for virtio_common. vc's lock is held.
  * @notify_queue: used buffer notification for @vq
  * @notify_config: configuration change notification
- * @kick_later: call virtio_queue_kick() for @vq from the event loop, soon
+ * @kick_later: call virtio_queue_kick() for @vq from the event loop, soon; offloaded: signal kick_fd
  * @offload: @on: from now on a kick of @vq, by ioeventfd or trapped, does nothing but signal
  *           vq->kick_fd, which nobody here reads, and a signal on vq->call_fd (made here) is a used
- *           buffer notification, whatever the driver does to vectors and BARs. !@on: as before; what
- *           is pending on call_fd is delivered, and the queue is looked at once. 0 or -errno; NULL:
- *           the transport cannot
+ *           buffer notification, whatever the driver does to vectors and BARs. kick_fd is signalled
+ *           now, and again by the event loop: after the callback that this is part of.
+ *           !@on: as before; what is pending on call_fd is delivered, and the event loop has the
+ *           queue looked at once. 0 or -errno, never for !@on; NULL: the transport cannot
+ * @route: how it is reached, and, with @vq, how that interrupts; -EOPNOTSUPP: by no ports. NULL: never
  * @status_changed: the status register has a new value (0 after reset): ioeventfds follow it
  */
 struct virtio_transport_ops {
@@ -40,6 +57,7 @@ struct virtio_transport_ops {
 	void (*kick_later)(struct virtio_common *vc, struct vqueue_info *vq);
 	void (*status_changed)(struct virtio_common *vc);
 	int (*offload)(struct virtio_common *vc, struct vqueue_info *vq, bool on);
+	int (*route)(struct virtio_common *vc, struct vqueue_info *vq, struct virtio_route *route);
 };
 
 /** struct vq_slot - a chain that the device has, by idx. */
@@ -60,6 +78,7 @@ struct vq_ops {
 	void (*unpop)(struct vqueue_info *vq, uint16_t idx);
 	void (*push)(struct vqueue_info *vq, uint16_t idx, uint32_t len);
 	bool (*publish)(struct vqueue_info *vq, bool used_all); /* true: notify the driver */
+	bool (*take_back)(struct vqueue_info *vq, uint16_t last_avail); /* virtio_offload.c */
 };
 
 extern const struct vq_ops vq_split_ops;
@@ -116,16 +135,20 @@ int virtio_queue_restore(struct virtio_common *vc, struct vqueue_info *vq) __mus
 
 /**
  * virtio_queue_offload() - hand split queue @vq, which is enabled and of which the device has no
- * chain, to somebody else (vhost.c). 0 or -errno: then nothing has changed.
+ * chain, to somebody else (vhost.c), who looks at the ring from vq->last_avail on. 0 or -errno: then
+ * nothing has changed. -EBUSY: the device has a chain, or did not show the driver all it used.
  */
 int virtio_queue_offload(struct virtio_common *vc, struct vqueue_info *vq) __must_check;
 
 /**
  * virtio_queue_take_back() - the other way: nobody else touches the ring any more, and the next
- * available entry to look at is @last_avail; the used index is read from the ring. The device gets
- * qnotify if it runs.
+ * available entry to look at is @last_avail; the used index is read from the ring, and a device
+ * error if it is another: no chain was in work. The device gets qnotify soon, if it runs then.
  */
 void virtio_queue_take_back(struct virtio_common *vc, struct vqueue_info *vq, uint16_t last_avail);
+
+/** virtio_stop_offload() - the device broke: nobody else goes on with its rings either. */
+void virtio_stop_offload(struct virtio_common *vc);
 
 /** virtio_queue_reset() - @vq alone as new. */
 void virtio_queue_reset(struct virtio_common *vc, struct vqueue_info *vq);

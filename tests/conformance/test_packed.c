@@ -3,7 +3,7 @@
  * Packed virtqueues (virtio 1.4, 2.8), for every kind of device. Rings are looked at, and written,
  * as they lie in memory. What needs a device that does as told is in test_vq_api.c.
  */
-#include "../hostile/raw_ring.h"
+#include "raw_ring.h"
 #include "conformance.h"
 
 #define AVAIL BIT32(VRING_PACKED_DESC_F_AVAIL)

@@ -3,7 +3,7 @@
  * Reserved features that change how driver and device speak (virtio 1.4, 6): IN_ORDER,
  * ACCESS_PLATFORM, NOTIFICATION_DATA, for every kind of device.
  */
-#include "../hostile/raw_ring.h"
+#include "raw_ring.h"
 #include "conformance.h"
 
 #define BUS (UINT64_C(1) << 40) /* bus addresses are guest addresses and this */

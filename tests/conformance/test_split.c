@@ -3,7 +3,7 @@
  * Split virtqueues and what holds for buffers in any format (virtio 1.4, 2.7), for every kind of
  * device. Rings are looked at, and written, as they lie in memory.
  */
-#include "../hostile/raw_ring.h"
+#include "raw_ring.h"
 #include "conformance.h"
 
 #define FRAMING_PIECES 6

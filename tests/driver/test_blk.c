@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "hv_inproc.h"
 #include "virtio_driver.h"
 
 #define SLOT 4
@@ -706,6 +707,58 @@ static void test_cache_mode(void **state)
 	read_and_write(bench, &driver_layouts[0], 9, 1024, 0x19);
 }
 
+/* With cache=writethrough there is nothing to flush and nothing to choose. */
+static void test_writethrough(void **state)
+{
+	static const struct driver_params legacy = { .legacy = true, .msix = true };
+	const struct driver_params *drivers[] = { &usual, &legacy };
+	struct bench *bench = *state;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(drivers); i++) {
+		bench_start(bench, drivers[i], ",cache=writethrough");
+		assert_false(bench->driver->offered &
+			     (BIT64(VIRTIO_BLK_F_FLUSH) | BIT64(VIRTIO_BLK_F_CONFIG_WCE)));
+		for (unsigned int round = 0; round < 2; round++) {
+			driver_set_config(bench->driver, CONFIG(wce), 1, 1);
+			assert_int_equal(driver_config(bench->driver, CONFIG(wce), 1), 0);
+			read_and_write(bench, &driver_layouts[0], 9, 1024, 0x19);
+			driver_restart(bench->driver);
+		}
+		bench_stop(bench);
+	}
+}
+
+/* ---- msix=off: one MSI, or the line ---- */
+
+static void test_no_msix(void **state)
+{
+	static const struct driver_params drivers[] = { { .indirect = true }, { .legacy = true } };
+	static const struct virtio_blk_outhdr header = { .type = VIRTIO_BLK_T_IN };
+	struct bench *bench = *state;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(drivers); i++) {
+		struct pci_function *pci;
+		struct inproc *hv;
+
+		bench_start(bench, &drivers[i], ",msix=off");
+		pci = &bench->driver->pci;
+		hv = inproc_of(bench->machine->ctx);
+		assert_int_equal(pci->msix_cap, 0);
+		assert_true(pci->msi_cap);
+		read_and_write(bench, &driver_layouts[0], 9, 1024, 0x19);
+		assert_int_equal(hv->msi_count, 0);
+		pci_out(pci, pci->msi_cap + PCI_MSI_ADDRESS_LO, 4, 0xfee00000);
+		pci_out(pci, pci->msi_cap + PCI_MSI_DATA_64, 2, 0x41);
+		pci_out(pci, pci->msi_cap + PCI_MSI_FLAGS, 2, PCI_MSI_FLAGS_ENABLE);
+		memcpy(bench->out, &header, sizeof(header));
+		driver_request(bench->queue, &driver_layouts[0], bench->out, 16, bench->in, 513);
+		assert_int_equal(bench->in[512], VIRTIO_BLK_S_OK);
+		assert_int_equal(hv->msi_count, 1);
+		assert_int_equal(inproc_msi_count(bench->machine->ctx, 0x41), 1);
+		bench_stop(bench);
+	}
+}
+
 /* ---- Life cycle with I/O in flight ---- */
 
 /* Writes are started and the device reset at once: memory is left alone then, the image whole. */
@@ -799,6 +852,7 @@ int main(void)
 		BENCH_TEST(test_read_only),	 BENCH_TEST(test_truncated),
 		BENCH_TEST(test_resized),	 BENCH_TEST(test_resized_intx),
 		BENCH_TEST(test_no_room),	 BENCH_TEST(test_config),
+		BENCH_TEST(test_writethrough),	 BENCH_TEST(test_no_msix),
 		BENCH_TEST(test_cache_mode),	 BENCH_TEST(test_reset_in_flight),
 		BENCH_TEST(test_specs),
 	};

@@ -496,14 +496,20 @@ static void net_leave(struct scene *scene)
 	close(scene->peers[0]);
 }
 
-static void command(struct scene *scene, uint8_t class, uint8_t cmd, const void *data, uint32_t len)
+static void command_on(struct scene *scene, uint16_t queue, uint8_t class, uint8_t cmd,
+		       const void *data, uint32_t len)
 {
 	uint8_t bytes[100] = { class, cmd };
 
 	memcpy(bytes + 2, data, len);
-	request_add(scene, NET_CTRL, bytes, len + 2, 1);
-	driver_kick(driver_queue(scene->driver, NET_CTRL));
-	assert_int_equal(*request_reap(scene, NET_CTRL, NULL), VIRTIO_NET_OK);
+	request_add(scene, queue, bytes, len + 2, 1);
+	driver_kick(driver_queue(scene->driver, queue));
+	assert_int_equal(*request_reap(scene, queue, NULL), VIRTIO_NET_OK);
+}
+
+static void command(struct scene *scene, uint8_t class, uint8_t cmd, const void *data, uint32_t len)
+{
+	command_on(scene, NET_CTRL, class, cmd, data, len);
 }
 
 static void net_set_table(struct scene *scene)
@@ -600,6 +606,82 @@ static const struct play net_play = { .name = "net",
 				      .steps = net_steps,
 				      .step_count = ARRAY_SIZE(net_steps) };
 
+/* ---- The interface with two pairs ---- */
+
+enum { NET_RX2 = 2, NET_TX2, NET_CTRL2 };
+
+static void net_pairs_spec(struct scene *scene, char *text, size_t size)
+{
+	snprintf(text, size, "%d,virtio-net,tap=" NET_TAP ",queue_size=16,queues=2", KIND_SLOT);
+}
+
+static void net_set_pairs(struct scene *scene)
+{
+	uint16_t pairs = 2;
+
+	command_on(scene, NET_CTRL2, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, &pairs,
+		   sizeof(pairs));
+}
+
+static void net_rx2_add(struct scene *scene)
+{
+	request_add(scene, NET_RX2, NULL, 0, NET_ROOM);
+	driver_kick(driver_queue(scene->driver, NET_RX2));
+}
+
+/* What goes out by the second pair is answered, and the answer comes by it. */
+static void net_answered(struct scene *scene)
+{
+	static const uint8_t udp[] = { 0xff, 0xff,
+				       0xff, 0xff,
+				       0xff, 0xff,
+				       2,    0,
+				       0,    0,
+				       0,    1,
+				       8,    0,
+				       0x45, 0,
+				       0,    NET_FRAME - 14,
+				       0,    0,
+				       0,    0,
+				       64,   17,
+				       0,    0,
+				       10,   0,
+				       0,    1,
+				       10,   0,
+				       0,    2,
+				       0,    7,
+				       0,    7,
+				       0,    NET_FRAME - 34 };
+	uint8_t out[sizeof(struct virtio_net_hdr_v1) + NET_FRAME] = { 0 };
+	uint8_t frame[NET_FRAME], *in;
+	uint64_t room = scene->gpa; /* for the answer */
+	uint32_t len;
+
+	memcpy(out + sizeof(struct virtio_net_hdr_v1), udp, sizeof(udp));
+	request(scene, NET_TX2, out, sizeof(out));
+	scene->gpa = room;
+	scene->out = 0;
+	scene->in = NET_ROOM;
+	assert_int_equal(lab_receive(scene->peers[0], frame, sizeof(frame), 1000), NET_FRAME);
+	memcpy(frame + 26, udp + 30, 4);
+	memcpy(frame + 30, udp + 26, 4);
+	assert_int_equal(send(scene->peers[0], frame, sizeof(frame), 0), sizeof(frame));
+	in = request_reap(scene, NET_RX2, &len);
+	assert_int_equal(len, sizeof(out));
+	assert_memory_equal(in + sizeof(struct virtio_net_hdr_v1), frame, NET_FRAME);
+}
+
+static void (*const net_pairs_steps[])(struct scene *scene) = {
+	net_set_pairs, net_rx2_add, net_poll, net_answered, net_rx2_add, net_answered,
+};
+
+static const struct play net_pairs_play = { .name = "net with two pairs",
+					    .spec = net_pairs_spec,
+					    .connect = net_connect,
+					    .leave = net_leave,
+					    .steps = net_pairs_steps,
+					    .step_count = ARRAY_SIZE(net_pairs_steps) };
+
 /* ---- All of them ---- */
 
 static void make_file(struct scene *scene)
@@ -685,6 +767,7 @@ static void test_net(void **state)
 	if (!lab_enter())
 		skip();
 	play_cut_everywhere(&net_play);
+	play_cut_everywhere(&net_pairs_play);
 }
 
 int main(void)

@@ -241,6 +241,12 @@ static void victim_make(struct kind_case *test, const struct malformed *malforme
 	malformed->make(&victim);
 }
 
+/* What the log says of a broken rule; the kernel does not tell which. */
+static const char *rule_line(const struct kind_case *test, const char *says)
+{
+	return test->kind->offloaded ? "the kernel's vhost met a bad ring" : says;
+}
+
 static void check_stopped(struct kind_case *test, const struct malformed *malformed)
 {
 	struct virtio_driver *driver = test->driver;
@@ -257,7 +263,7 @@ static void check_stopped(struct kind_case *test, const struct malformed *malfor
 		fail_msg("%s: %u lines", malformed->name, test->machine->captured.count);
 	}
 	assert_logged(test->machine, who);
-	assert_logged(test->machine, malformed->says);
+	assert_logged(test->machine, rule_line(test, malformed->says));
 	if (driver_pending(test->queue))
 		fail_msg("%s: used something", malformed->name);
 }
@@ -328,7 +334,7 @@ static void test_chain_of_more_than_4g(void **state)
 	machine_poll(test->machine);
 	assert_true(driver_status(test->driver) & VIRTIO_CONFIG_S_NEEDS_RESET);
 	assert_true(driver_config_interrupt(test->driver));
-	assert_logged(test->machine, "4 GiB");
+	assert_logged(test->machine, rule_line(test, "4 GiB"));
 	driver_restart(test->driver);
 	kind_request(test->kind, test->driver);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Class 17: whatever a guest does again and again to have the host's log filled, it gets ten lines in
- * five seconds from each place in the source, and then one that says how many were left out.
+ * five seconds from each place in the source (for what breaks a device: of each device), and then one
+ * that says how many were left out.
  */
 #include <linux/virtio_console.h>
 #include <linux/virtio_net.h>
@@ -109,7 +110,7 @@ static void driver_failed(struct hostile *hostile)
 static const struct flood floods[] = {
 	{ NULL, NULL, features_refused, "FEATURES_OK refused" },
 	{ NULL, NULL, driver_ok_too_early, "DRIVER_OK without FEATURES_OK" },
-	{ NULL, NULL, bad_chain, "outside of RAM" },
+	{ NULL, NULL, bad_chain, "the device needs a reset" },
 	{ NULL, NULL, bad_ring, "cannot be enabled" },
 	{ NULL, NULL, message_nowhere, "leads nowhere" },
 	{ "virtio-net", NULL, bad_frame, "dropped a frame" },
@@ -186,10 +187,36 @@ static void test_flood(void **state)
 	}
 }
 
+/* A device that is broken again and again does not hide that another one needs a reset. */
+static void test_flood_hides_no_other(void **state)
+{
+	struct hostile *hostile = hostile_run(state);
+	unsigned int lines = BURST;
+
+	for (unsigned int i = 0; i < FLOOD; i++)
+		bad_chain(hostile);
+	for (unsigned int i = 0; i < hostile->bystander_count; i++) {
+		struct bystander *bystander = &hostile->bystanders[i];
+		struct hostile other = {
+			.machine = hostile->machine,
+			.driver = bystander->driver,
+			.queue = driver_queue(bystander->driver, bystander->bench.kind->queue),
+		};
+
+		bad_chain(&other);
+		expect_line(hostile, lines++, "needs a reset");
+		expect_line(hostile, lines - 1, bystander->bench.kind->name);
+	}
+	hostile_expect_lines(hostile, "flood", lines);
+	hostile_close(hostile);
+}
+
 int main(void)
 {
 	static struct kind_tests tests;
 
 	kind_tests_add(&tests, "flood", test_flood, KIND_AXIS_FORMATS);
+	kind_tests_add(&tests, "flood hides no other", test_flood_hides_no_other,
+		       KIND_AXIS_FORMATS);
 	return kind_tests_run(&tests, "log flood");
 }

@@ -204,9 +204,11 @@ static uint32_t config_room(const struct virtio_driver *driver)
 
 static uint32_t config_size(const struct device_kind *kind)
 {
-	for (unsigned int i = 0; device_kind_at(i); i++)
-		if (device_kind_at(i) == kind)
-			return virtio_device_get(i)->cfgsize;
+	const struct virtio_ops *ops;
+
+	for (unsigned int i = 0; (ops = virtio_device_get(i)); i++)
+		if (!strcmp(ops->name, kind->name))
+			return ops->cfgsize;
 	return 0;
 }
 

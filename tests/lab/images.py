@@ -19,11 +19,11 @@ CACHE = PROJECT / ".cache"
 KERNEL_PACKAGES = ("linux-image-6.12-cloud-amd64", "linux-image-cloud-amd64")
 # What a kernel has built in is left out.
 GUEST_MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "virtio_net", "virtio-rng", "button",
-                 "evdev")
+                 "evdev", "vmw_vsock_virtio_transport", "virtio_scsi", "sd_mod")
 OUTER_MODULES = ("virtio_pci", "virtio_console", "kvm-amd", "kvm-intel", "tun", "vhost_net",
                  "vhost_vsock", "vhost_scsi", "target_core_file", "target_core_iblock", "cuse")
 # Programs of the lab's own, in guest and outer machine: NAME.c here, linked statically.
-PROGRAMS = ("probe",)
+PROGRAMS = ("probe", "vsock-echo")
 OUTER_SCRIPTS = ("serve.py", "rows.py", "guest.py", "checks.py")
 
 

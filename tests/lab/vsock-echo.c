@@ -143,7 +143,7 @@ static int connect_patiently(unsigned int cid, unsigned int port)
 {
 	struct sockaddr_vm address = { .svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port };
 
-	for (int tries = 0; tries < 100; tries++) {
+	for (int tries = 0; tries < 200; tries++) {
 		int fd = socket(AF_VSOCK, SOCK_STREAM, 0);
 
 		if (fd < 0)

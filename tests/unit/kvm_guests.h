@@ -354,6 +354,20 @@ static const uint8_t guest_ap[] = {
 	0xf4, /* hlt */
 	0xeb, 0xfd, /* jmp f */
 };
+
+/* real mode, without anything set up but a code segment: says CS and, behind the call, IP, then done */
+static const uint8_t guest_wake[] = {
+	0x8c, 0xc8, /* mov ax,cs */
+	0xba, 0x00, 0x06, /* mov dx,0x600 */
+	0xef, /* out dx,ax */
+	0xe8, 0x00, 0x00, /* call 9 */
+	0x58, /* pop ax */
+	0xef, /* out dx,ax */
+	0xba, 0xf0, 0x06, /* mov dx,0x6f0 */
+	0xee, /* out dx,al */
+	0xf4, /* hlt */
+	0xeb, 0xfd, /* jmp f */
+};
 /* clang-format on */
 
 #endif

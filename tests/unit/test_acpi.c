@@ -30,7 +30,7 @@ struct fixture {
 	struct platform platform;
 	struct vmctx ctx;
 	uint64_t rsdp;
-	uint64_t fadt, madt, mcfg, dsdt, facs;
+	uint64_t fadt, madt, mcfg, hpet, dsdt, facs;
 };
 
 static void drop_line(void *arg, enum log_level level, const char *line)
@@ -109,7 +109,7 @@ static void walk(struct fixture *f)
 	assert_int_equal(sum(rsdp, 36), 0);
 
 	check_table(f, xsdt, "XSDT");
-	assert_int_equal(length_of(f, xsdt), HEADER_SIZE + 3 * 8);
+	assert_int_equal(length_of(f, xsdt), HEADER_SIZE + (f->ctx.needs_timers ? 4 : 3) * 8);
 	entries = at(f, xsdt, length_of(f, xsdt)) + HEADER_SIZE;
 	f->fadt = bytes_get(entries, 8);
 	f->madt = bytes_get(entries + 8, 8);
@@ -117,6 +117,10 @@ static void walk(struct fixture *f)
 	check_table(f, f->fadt, "FACP");
 	check_table(f, f->madt, "APIC");
 	check_table(f, f->mcfg, "MCFG");
+	if (f->ctx.needs_timers) {
+		f->hpet = bytes_get(entries + 24, 8);
+		check_table(f, f->hpet, "HPET");
+	}
 
 	fadt = at(f, f->fadt, 276);
 	assert_int_equal(length_of(f, f->fadt), 276);
@@ -128,9 +132,8 @@ static void walk(struct fixture *f)
 	assert_int_equal(f->facs % 64, 0);
 }
 
-static struct fixture *vm_with_tables(unsigned int cpus, uint64_t memory_size)
+static void build_tables(struct fixture *f)
 {
-	struct fixture *f = vm_with_memory(cpus, memory_size);
 	long used;
 
 	f->platform.uart[0] = (struct uart *)f; /* only whether it is there counts */
@@ -138,6 +141,23 @@ static struct fixture *vm_with_tables(unsigned int cpus, uint64_t memory_size)
 	used = acpi_build(&f->ctx, TABLES_GPA, TABLES_SIZE, &f->rsdp);
 	assert_in_range(used, 1, TABLES_SIZE);
 	walk(f);
+}
+
+static struct fixture *vm_with_tables(unsigned int cpus, uint64_t memory_size)
+{
+	struct fixture *f = vm_with_memory(cpus, memory_size);
+
+	build_tables(f);
+	return f;
+}
+
+/* One whose hypervisor has no timers: the tables name the platform's. */
+static struct fixture *vm_with_timers(void)
+{
+	struct fixture *f = vm_with_memory(1, MIB(512));
+
+	f->ctx.needs_timers = true;
+	build_tables(f);
 	return f;
 }
 
@@ -154,8 +174,38 @@ static void test_fadt(void **state)
 	assert_int_equal(bytes_get(fadt + 112, 4) & 0x10, 0); /* a fixed power button */
 	assert_int_equal(bytes_get(fadt + 112, 4) & 0x400, 0x400); /* a reset register */
 	assert_int_equal(bytes_get(fadt + 120, 8), PM_RESET_PORT);
+	assert_int_equal(bytes_get(fadt + 112, 4) & 0x40, 0); /* the RTC's alarm can wake */
 	assert_int_equal(fadt[108], RTC_CENTURY_REGISTER);
 	assert_int_equal(fadt[128], PM_RESET_VALUE);
+	vm_free(f);
+}
+
+/* Where the guest wants to go on after suspend to RAM is read from where the FADT says. */
+static void test_waking_vector(void **state)
+{
+	static const struct {
+		uint32_t vector;
+		int error;
+	} rows[] = {
+		{ 0, -ENOENT },		 { 1, 0 },
+		{ 0x9f000, 0 },		 { 0xfffff, 0 },
+		{ 0x100000, -EFAULT },	 { 0x7fffffff, -EFAULT },
+		{ 0xffffffff, -EFAULT },
+	};
+	struct fixture *f = vm_with_tables(1, MIB(512));
+
+	assert_int_equal(bytes_get(at(f, f->facs, 64) + 4, 4), 64);
+	for (unsigned int i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct hv_cpu_state cpu = { .mode = X86_MODE_LONG };
+
+		assert_int_equal(
+			guest_memory_write(&f->ctx.memory, f->facs + 12, &rows[i].vector, 4), 0);
+		assert_int_equal(arch_wake(&f->ctx, &cpu), rows[i].error);
+		if (rows[i].error)
+			continue;
+		assert_int_equal(cpu.mode, X86_MODE_REAL);
+		assert_int_equal(cpu.rip, rows[i].vector);
+	}
 	vm_free(f);
 }
 
@@ -212,6 +262,20 @@ static void test_mcfg(void **state)
 	assert_int_equal(bytes_get(mcfg + 52, 2), 0);
 	assert_int_equal(mcfg[54], 0);
 	assert_int_equal(mcfg[55], 255);
+	vm_free(f);
+}
+
+/* IA-PC HPET 1.0a, 3.2.4 */
+static void test_hpet(void **state)
+{
+	struct fixture *f = vm_with_timers();
+	const uint8_t *hpet = at(f, f->hpet, 56);
+
+	assert_int_equal(length_of(f, f->hpet), 56);
+	assert_int_equal(bytes_get(hpet + 36, 4), 0x8086a201);
+	assert_int_equal(hpet[40], 0); /* memory */
+	assert_int_equal(bytes_get(hpet + 44, 8), 0xfed00000);
+	assert_int_equal(hpet[52], 0);
 	vm_free(f);
 }
 
@@ -412,17 +476,26 @@ static void need_iasl(const char *dir)
 	skip();
 }
 
+static void assert_in_text(const char *text, const char *part)
+{
+	if (!strstr(text, part))
+		print_error("not in the DSDT: %s\n", part);
+	assert_non_null(strstr(text, part));
+}
+
 static void test_iasl(void **state)
 {
 	static const struct {
 		unsigned int cpus;
 		uint64_t memory_size;
 	} vms[] = { { 1, MIB(512) }, { 16, GIB(6) } };
+	struct fixture *f;
+	char *text;
 
 	need_iasl(*state);
 	for (unsigned int i = 0; i < ARRAY_SIZE(vms); i++) {
-		struct fixture *f = vm_with_tables(vms[i].cpus, vms[i].memory_size);
-		uint64_t tables[TABLES] = { f->fadt, f->madt, f->mcfg, f->dsdt, f->facs };
+		f = vm_with_tables(vms[i].cpus, vms[i].memory_size);
+		const uint64_t tables[TABLES] = { f->fadt, f->madt, f->mcfg, f->dsdt, f->facs };
 
 		for (unsigned int table = 0; table < TABLES; table++) {
 			uint32_t length = length_of(f, tables[table]);
@@ -432,13 +505,13 @@ static void test_iasl(void **state)
 		}
 		vm_free(f);
 	}
-}
-
-static void assert_in_text(const char *text, const char *part)
-{
-	if (!strstr(text, part))
-		print_error("not in the DSDT: %s\n", part);
-	assert_non_null(strstr(text, part));
+	f = vm_with_timers();
+	round_trip(*state, at(f, f->hpet, 56), 56, true);
+	round_trip(*state, at(f, f->dsdt, length_of(f, f->dsdt)), length_of(f, f->dsdt), true);
+	text = slurp(*state, "table.dsl", NULL);
+	assert_in_text(text, "EisaId (\"PNP0103\")");
+	free(text);
+	vm_free(f);
 }
 
 /* Make every run of white space one space, so that comparisons do not depend on iasl's layout. */
@@ -464,13 +537,27 @@ static void squeeze(char *text)
 static void test_dsdt(void **state)
 {
 	static const char *const parts[] = {
-		"_S5, Package (0x04)",
+		"_S3, Package (0x04) { 0x03,",
+		"_S5, Package (0x04) { 0x05,",
 		"EisaId (\"PNP0A08\")",
 		"EisaId (\"PNP0A03\")",
 		"EisaId (\"PNP0C02\")",
 		"EisaId (\"PNP0B00\")",
 		"Memory32Fixed (ReadWrite, 0xB0000000,",
-		"Name (_PRT, Package (0x80)",
+		"Name (PRTA, Package (0x80)",
+		"Name (PRTP, Package (0x80)",
+		"Method (_PRT, 0, Serialized) { If (PICM) { Return (PRTA) } Return (PRTP) }",
+		"Method (_PIC, 1, Serialized)",
+		"Name (_ADR, 0x07)",
+		"OperationRegion (PIRQ, PCI_Config, 0x60, 0x0C)",
+		"Field (ISA.PIRQ, ByteAcc, NoLock, Preserve) { PRQA, 8, PRQB, 8, PRQC, 8, "
+		"PRQD, 8, Offset (0x08), PRQE, 8, PRQF, 8, PRQG, 8, PRQH, 8 }",
+		"Device (LNKA)",
+		"Device (LNKH)",
+		"EisaId (\"PNP0C0F\")",
+		"IRQ (Level, ActiveLow, Shared, ) {5,10,11}",
+		"Method (_SRS, 1, Serialized)",
+		"Method (_DIS, 0, Serialized)",
 		"Method (_OSC, 4, Serialized)",
 		"ToUUID (\"33db4d5b-1ff7-401c-9657-7441c03dd766\")",
 		"Device (COM1)",
@@ -505,7 +592,11 @@ static void test_dsdt(void **state)
 		snprintf(route, sizeof(route), "Package (0x04) { 0x%08X, 0x02, Zero, 0x%02X }",
 			 slot << 16 | 0xffff, pci_slot_gsi(slot, 3));
 		assert_in_text(text, route);
+		snprintf(route, sizeof(route), "Package (0x04) { 0x%08X, 0x02, LNK%c, Zero }",
+			 slot << 16 | 0xffff, 'A' + (slot + 2) % 8);
+		assert_in_text(text, route);
 	}
+	assert_null(strstr(text, "PNP0103"));
 	free(text);
 }
 
@@ -513,8 +604,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fadt),
+		cmocka_unit_test(test_waking_vector),
 		cmocka_unit_test(test_madt),
 		cmocka_unit_test(test_mcfg),
+		cmocka_unit_test(test_hpet),
 		cmocka_unit_test(test_package_length),
 		cmocka_unit_test(test_no_room),
 		cmocka_unit_test_setup_teardown(test_iasl, make_dir, remove_dir),

@@ -817,6 +817,84 @@ static void test_pty_link(void **state)
 	assert_true(exists(f->path));
 }
 
+/* ---- A terminal of the host ---- */
+
+/* The master of a new pseudo-terminal, whose other end is at @path. */
+static int open_master(char *path, size_t size)
+{
+	int fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(grantpt(fd), 0);
+	assert_int_equal(unlockpt(fd), 0);
+	assert_int_equal(ptsname_r(fd, path, size), 0);
+	return fd;
+}
+
+static void test_tty_talks(void **state)
+{
+	const uint8_t bytes[] = { 0, 3, 4, 13, 10, 17, 19, 26, 127, 255 };
+	struct winsize size = { .ws_col = 132, .ws_row = 43 };
+	struct termios before, after;
+	struct fixture *f = *state;
+	uint8_t back[sizeof(bytes)];
+	uint16_t columns, rows;
+	char path[64], spec[80];
+	int fd = open_master(path, sizeof(path));
+
+	assert_int_equal(tcgetattr(fd, &before), 0);
+	snprintf(spec, sizeof(spec), "tty:%s", path);
+	f->chr = open_spec(f, spec);
+	assert_non_null(f->chr);
+	assert_true(char_connected(f->chr));
+	assert_int_equal(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
+	wait_until(f, f->received_len == sizeof(bytes));
+	assert_memory_equal(f->received, bytes, sizeof(bytes));
+	assert_int_equal(write_locked(f, bytes, sizeof(bytes)), sizeof(bytes));
+	assert_int_equal(read(fd, back, sizeof(back)), sizeof(back));
+	assert_memory_equal(back, bytes, sizeof(bytes));
+	assert_int_equal(ioctl(fd, TIOCSWINSZ, &size), 0);
+	assert_true(char_size(f->chr, &columns, &rows));
+	assert_int_equal(columns, 132);
+	assert_int_equal(rows, 43);
+	assert_int_equal(tcgetattr(fd, &after), 0);
+	assert_false(after.c_lflag & (ICANON | ECHO | ISIG));
+	close_stream(f);
+	/* as it was found */
+	assert_int_equal(tcgetattr(fd, &after), 0);
+	assert_int_equal(after.c_lflag, before.c_lflag);
+	assert_int_equal(after.c_iflag, before.c_iflag);
+	close(fd);
+}
+
+static void test_tty_hangs_up(void **state)
+{
+	struct fixture *f = *state;
+	char path[64], spec[80];
+	int fd = open_master(path, sizeof(path));
+
+	snprintf(spec, sizeof(spec), "tty:%s", path);
+	f->chr = open_spec(f, spec);
+	assert_non_null(f->chr);
+	close(fd);
+	wait_until(f, f->lines == 1);
+	assert_non_null(strstr(f->line, "hung up"));
+	assert_int_equal(write_locked(f, "dropped", 7), 7);
+	assert_true(count_wakeups(f) < 50);
+}
+
+static void test_tty_errors(void **state)
+{
+	struct fixture *f = *state;
+	char spec[160];
+
+	assert_open_fails(f, "tty:/nowhere/tty", ENOENT, "tty:/nowhere/tty");
+	assert_open_fails(f, "tty:/dev/null", ENOTTY, "it is no terminal");
+	snprintf(spec, sizeof(spec), "tty:%s", f->directory);
+	assert_open_fails(f, spec, EISDIR, f->directory);
+	assert_open_fails(f, "tty", EINVAL, "use tty:PATH");
+}
+
 #define stream_test(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -847,6 +925,9 @@ int main(void)
 		stream_test(test_pty_slow_reader),
 		stream_test(test_pty_last_words),
 		stream_test(test_pty_link),
+		stream_test(test_tty_talks),
+		stream_test(test_tty_hangs_up),
+		stream_test(test_tty_errors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,8 @@
  */
 #include "kvm_machine.h"
 
+#include "eventfd_rules.h"
+
 #define START(machine, code) start(machine, code, sizeof(code))
 #define EXPECT(machine, expected) expect_accesses(machine, expected, ARRAY_SIZE(expected))
 
@@ -275,6 +277,16 @@ static void test_ioeventfd(void **state)
 	free_machine(machine);
 }
 
+static void test_eventfd_rules(void **state)
+{
+	struct machine *machine = new_machine(1);
+
+	check_ioeventfd_rules(&machine->ctx);
+	check_irqfd_rules(&machine->ctx);
+	assert_int_equal(machine->lines, 0);
+	free_machine(machine);
+}
+
 static void test_triple_fault(void **state)
 {
 	struct machine *machine = new_machine(1);
@@ -418,6 +430,39 @@ static void test_reset_stops_clock(void **state)
 	free_machine(machine);
 }
 
+/* Suspend to RAM: CPUs as after power-on, memory as it was, and on in real mode. */
+static void test_wake(void **state)
+{
+	static const uint32_t vectors[] = { 0x10000, 0x1f123, 0xfabc8, 0xfffe0 };
+	struct machine *machine = new_machine(2);
+	uint64_t written = 0;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(vectors); i++) {
+		const struct hv_cpu_state wake = { .mode = X86_MODE_REAL, .rip = vectors[i] };
+
+		put64(machine, DATA_ADDRESS, 1);
+		START(machine, guest_state);
+		wait_accesses(machine, STATE_REPORTS + 1);
+		hv_kvm.pause(&machine->ctx);
+		assert_int_equal(hv_kvm.reset(&machine->ctx), 0);
+		put(machine, vectors[i], guest_wake, sizeof(guest_wake));
+		machine->count = 0;
+		assert_int_equal(hv_kvm.set_boot_cpu(&machine->ctx, &wake), 0);
+		assert_int_equal(hv_kvm.start(&machine->ctx), 0);
+		wait_accesses(machine, 3);
+		assert_int_equal(report(machine, 0), vectors[i] >> 4);
+		assert_int_equal(report(machine, 1), (vectors[i] & 0xf) + 9);
+		/* What the guest had in memory is there, what it switched on is off. */
+		assert_int_equal(get64(machine, DATA_ADDRESS), 1);
+		for (unsigned int j = 0; j < 0x140; j += 8)
+			written |= get64(machine, CLOCK_ADDRESS + j);
+		reset(machine);
+	}
+	assert_int_not_equal(written, 0);
+	assert_int_equal(machine->lines, 0);
+	free_machine(machine);
+}
+
 static void test_two_cpus(void **state)
 {
 	struct machine *machine = new_machine(2);
@@ -482,11 +527,13 @@ int main(void)
 		cmocka_unit_test(test_irqfd),
 		cmocka_unit_test(test_irqfd_table),
 		cmocka_unit_test(test_ioeventfd),
+		cmocka_unit_test(test_eventfd_rules),
 		cmocka_unit_test(test_triple_fault),
 		cmocka_unit_test(test_pause_spinning),
 		cmocka_unit_test(test_pause_in_read),
 		cmocka_unit_test(test_reset),
 		cmocka_unit_test(test_reset_stops_clock),
+		cmocka_unit_test(test_wake),
 		cmocka_unit_test(test_two_cpus),
 		cmocka_unit_test(test_two_vms),
 		cmocka_unit_test(test_cpuid),

@@ -230,6 +230,41 @@ static void test_guest_limit_is_per_site(void **state)
 	assert_string_equal(captured->lines[GUEST_BURST], "another place");
 }
 
+static void owner_speaks(struct logger *log, const void *owner, unsigned int value)
+{
+	log_guest_of(log, owner, "device %p, queue %u is bad", owner, value);
+}
+
+/* One place in the source that speaks for several devices. */
+static void test_guest_limit_is_per_owner(void **state)
+{
+	struct captured_log *captured = *state;
+	char owners[3];
+
+	for (unsigned int i = 0; i < 1000; i++)
+		owner_speaks(&captured->log, &owners[0], i);
+	assert_int_equal(captured->count, GUEST_BURST);
+	owner_speaks(&captured->log, &owners[1], 0);
+	owner_speaks(&captured->log, &owners[2], 0);
+	owner_speaks(&captured->log, NULL, 0);
+	assert_int_equal(captured->count, GUEST_BURST + 3);
+	owner_speaks(&captured->log, &owners[0], 0);
+	assert_int_equal(captured->count, GUEST_BURST + 3);
+}
+
+/* More owners than the table has room for stay limited, too. */
+static void test_more_guest_owners_than_the_table_has(void **state)
+{
+	static char owners[3 * LOG_SITES];
+	struct captured_log *captured = *state;
+
+	for (unsigned int round = 0; round < 100; round++)
+		for (size_t i = 0; i < ARRAY_SIZE(owners); i++)
+			owner_speaks(&captured->log, &owners[i], round);
+	assert_true(captured->count >= LOG_SITES);
+	assert_true(captured->count <= ARRAY_SIZE(owners) * GUEST_BURST);
+}
+
 static void test_guest_limit_does_not_hold_others_back(void **state)
 {
 	struct captured_log *captured = *state;
@@ -407,6 +442,8 @@ int main(void)
 		cmocka_unit_test(test_long_line_on_stderr_is_one_line),
 		LOG_TEST(test_guest_burst_is_limited),
 		LOG_TEST(test_guest_limit_is_per_site),
+		LOG_TEST(test_guest_limit_is_per_owner),
+		LOG_TEST(test_more_guest_owners_than_the_table_has),
 		LOG_TEST(test_guest_limit_does_not_hold_others_back),
 		LOG_TEST(test_guest_summary_in_the_next_window),
 		LOG_TEST(test_guest_window_opens_again),

@@ -20,7 +20,7 @@ struct object {
 	uint64_t number, bounded, size;
 	char *path, *text;
 	uint8_t mac[6];
-	unsigned int mode;
+	unsigned int mode, speed;
 	struct option_list list;
 };
 
@@ -72,6 +72,12 @@ static const struct option_desc table[] = {
 	  .def = "middle",
 	  .choices = "low|middle|high",
 	  .help = "how much" },
+	{ .name = "speed",
+	  .type = OPTION_ENUM,
+	  .flags = OPTION_FLAG,
+	  .offset = offsetof(struct object, speed),
+	  .choices = "off|on|auto",
+	  .help = "bare or with a value" },
 	{ .name = "item",
 	  .type = OPTION_LIST,
 	  .offset = offsetof(struct object, list),
@@ -387,6 +393,22 @@ static void test_enum(void **state)
 	REFUSED(fixture, "mode=1", "mode");
 }
 
+static void test_enum_flag(void **state)
+{
+	struct fixture *fixture = *state;
+
+	assert_int_equal(parse(fixture, "speed"), 0);
+	assert_int_equal(fixture->object.speed, 1);
+	assert_int_equal(parse(fixture, "name,speed=auto"), 0);
+	assert_int_equal(fixture->object.speed, 2);
+	assert_int_equal(parse(fixture, "speed=off"), 0);
+	assert_int_equal(fixture->object.speed, 0);
+	REFUSED(fixture, "speed=", "speed");
+	REFUSED(fixture, "speed=yes", "speed", "off|on|auto");
+	REFUSED(fixture, "speed,speed=on", "twice");
+	REFUSED(fixture, "mode", "mode", "needs a value"); /* an enum that is none */
+}
+
 static void test_list_limit(void **state)
 {
 	struct fixture *fixture = *state;
@@ -597,6 +619,7 @@ static void test_help(void **state)
 		{ "text", { "any text", "default some text" } },
 		{ "mac", { "an address" } },
 		{ "mode", { "how much", "low|middle|high", "default middle" } },
+		{ "speed", { "bare or with a value", "off|on|auto", "without a value it is on" } },
 		{ "item", { "one of several" } },
 	};
 	char *help = help_of(table);
@@ -616,8 +639,8 @@ static void test_help(void **state)
 
 static void test_help_is_sorted(void **state)
 {
-	static const char *const order[] = { "bounded", "flag", "item", "mac", "mode",
-					     "number",	"on",	"size", "text" };
+	static const char *const order[] = { "bounded", "flag", "item", "mac",	 "mode",
+					     "number",	"on",	"size", "speed", "text" };
 	char *help = help_of(table);
 	const char *last = help;
 	char line[512];
@@ -654,6 +677,7 @@ int main(void)
 		OPTION_TEST(test_size_bounds),
 		OPTION_TEST(test_mac),
 		OPTION_TEST(test_enum),
+		OPTION_TEST(test_enum_flag),
 		OPTION_TEST(test_list_limit),
 		OPTION_TEST(test_commas),
 		OPTION_TEST(test_positional_anywhere),

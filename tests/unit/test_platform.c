@@ -14,6 +14,8 @@
 #define RTC_GSI 8
 #define PWRBTN 0x0100
 #define TMR 0x0001
+#define RTC_ALARM 0x0400
+#define WAK 0x8000
 
 static int set_up(void **state)
 {
@@ -453,10 +455,10 @@ static void test_soft_off(void **state)
 	/* the type alone does nothing, and neither do other sleep states */
 	fake_vm_out(vm, PM1A_CNT_PORT, 2, PM_SLEEP_TYPE_S5 << 10);
 	assert_int_equal(fake_vm_in(vm, PM1A_CNT_PORT, 2), PM_SLEEP_TYPE_S5 << 10 | 1);
-	fake_vm_out(vm, PM1A_CNT_PORT, 2, 1 << 13 | 3 << 10);
+	fake_vm_out(vm, PM1A_CNT_PORT, 2, 1 << 13 | 2 << 10);
 	assert_int_equal(fake_vm_request(vm), VM_REQUEST_NONE);
 	for (unsigned int i = 0; i < 1000; i++)
-		fake_vm_out(vm, PM1A_CNT_PORT, 2, 1 << 13 | 3 << 10);
+		fake_vm_out(vm, PM1A_CNT_PORT, 2, 1 << 13 | 2 << 10);
 	assert_true(vm->log.count <= 10);
 	fake_vm_out(vm, PM1A_CNT_PORT, 2, 1 << 13 | PM_SLEEP_TYPE_S5 << 10);
 	assert_int_equal(fake_vm_request(vm), VM_REQUEST_POWEROFF);
@@ -466,6 +468,84 @@ static void test_soft_off(void **state)
 	assert_int_equal(fake_vm_request(vm), VM_REQUEST_NONE);
 	fake_vm_out(vm, PM1A_CNT_PORT + 1, 1, PM_SLEEP_TYPE_S5 << 2 | 1 << 5);
 	assert_int_equal(fake_vm_request(vm), VM_REQUEST_POWEROFF);
+}
+
+static void test_suspend(void **state)
+{
+	struct fake_vm *vm = *state;
+	struct hv_ops no_cpus = *vm->ctx.hv;
+
+	fake_vm_out(vm, PM1A_CNT_PORT, 2, PM_SLEEP_TYPE_S3 << 10);
+	assert_int_equal(fake_vm_request(vm), VM_REQUEST_NONE);
+	fake_vm_out(vm, PM1A_CNT_PORT, 2, 1 << 13 | PM_SLEEP_TYPE_S3 << 10);
+	assert_int_equal(fake_vm_request(vm), VM_REQUEST_SUSPEND);
+	assert_int_equal(vm->log.count, 0);
+	/* a machine without ACPI tables has not offered it */
+	no_cpus.no_cpus = true;
+	vm->ctx.hv = &no_cpus;
+	fake_vm_out(vm, PM1A_CNT_PORT, 2, 1 << 13 | PM_SLEEP_TYPE_S3 << 10);
+	assert_int_equal(fake_vm_request(vm), VM_REQUEST_NONE);
+	assert_int_equal(vm->log.count, 1);
+}
+
+static void test_wake_status(void **state)
+{
+	struct fake_vm *vm = *state;
+	struct pm *pm = vm->ctx.platform->pm;
+
+	fake_vm_out(vm, PM1A_EVT_PORT + 2, 2, 0xffff & ~TMR);
+	assert_false(pm_wake_pending(pm));
+	pm_wake(pm);
+	assert_int_equal(fake_vm_in(vm, PM1A_EVT_PORT, 2) & ~(uint64_t)TMR, WAK);
+	assert_int_equal(fake_vm_in(vm, PM1A_EVT_PORT + 2, 2) & WAK, 0);
+	assert_false(vm->level[PM_SCI_GSI]);
+	assert_false(pm_wake_pending(pm));
+	fake_vm_out(vm, PM1A_EVT_PORT, 2, WAK);
+	assert_int_equal(fake_vm_in(vm, PM1A_EVT_PORT, 2) & WAK, 0);
+	pm_power_button(pm);
+	assert_true(pm_wake_pending(pm));
+	fake_vm_out(vm, PM1A_EVT_PORT + 2, 2, 0);
+	assert_false(pm_wake_pending(pm));
+}
+
+/* Have the RTC's alarm go off in the next second. */
+static void ring_alarm(struct fake_vm *vm)
+{
+	set_clock(vm, B_24H, (struct clock) { 0x10, 0, 0, 0, 0x31, 0x12, 0x23, 0x20 });
+	set_cmos(vm, SECONDS_ALARM, 0x11);
+	set_cmos(vm, MINUTES_ALARM, 0xff);
+	set_cmos(vm, HOURS_ALARM, 0xff);
+	set_cmos(vm, REG_B, B_24H | B_AIE);
+	cmos(vm, REG_C);
+	fake_vm_wait(vm, vm->level[RTC_GSI]);
+	cmos(vm, REG_C);
+}
+
+static void test_alarm_wakes(void **state)
+{
+	struct fake_vm *vm = *state;
+
+	/* awake: a status bit, and an SCI if enabled */
+	ring_alarm(vm);
+	assert_int_equal(fake_vm_in(vm, PM1A_EVT_PORT, 2) & RTC_ALARM, RTC_ALARM);
+	assert_false(vm->level[PM_SCI_GSI]);
+	fake_vm_out(vm, PM1A_EVT_PORT, 2, RTC_ALARM);
+	fake_vm_out(vm, PM1A_EVT_PORT + 2, 2, RTC_ALARM);
+	ring_alarm(vm);
+	assert_true(vm->level[PM_SCI_GSI]);
+	fake_vm_out(vm, PM1A_EVT_PORT, 2, RTC_ALARM);
+	assert_false(vm->level[PM_SCI_GSI]);
+	assert_int_equal(fake_vm_request(vm), VM_REQUEST_NONE);
+	/* asleep: it wakes, if enabled */
+	vm->ctx.suspended = true;
+	ring_alarm(vm);
+	assert_int_equal(fake_vm_request(vm), VM_REQUEST_WAKE);
+	fake_vm_out(vm, PM1A_EVT_PORT, 2, RTC_ALARM);
+	fake_vm_out(vm, PM1A_EVT_PORT + 2, 2, 0);
+	ring_alarm(vm);
+	assert_int_equal(fake_vm_request(vm), VM_REQUEST_NONE);
+	assert_int_equal(fake_vm_in(vm, PM1A_EVT_PORT, 2) & RTC_ALARM, RTC_ALARM);
+	vm->ctx.suspended = false;
 }
 
 static void test_pm_timer(void **state)
@@ -604,6 +684,9 @@ int main(void)
 		platform_test(test_power_button),
 		platform_test(test_pm_reset),
 		platform_test(test_soft_off),
+		platform_test(test_suspend),
+		platform_test(test_wake_status),
+		platform_test(test_alarm_wakes),
 		platform_test(test_pm_timer),
 		platform_test(test_pm_timer_carry),
 		platform_test(test_reset_register),

@@ -39,16 +39,16 @@ struct lab {
 	ssize_t length;
 };
 
-static void on_readable(void *arg)
+static void on_readable(void *arg, unsigned int queue)
 {
 	struct lab *lab = arg;
 	struct iovec iov = { lab->received, sizeof(lab->received) };
 
 	lab->readable++;
 	if (lab->leave)
-		net_set_receive(lab->net, false);
+		net_set_receive(lab->net, 0, false);
 	else
-		lab->length = net_receive(lab->net, &iov, 1);
+		lab->length = net_receive(lab->net, 0, &iov, 1);
 }
 
 static void on_link(void *arg, bool up)
@@ -90,7 +90,7 @@ static int teardown(void **state)
 
 static struct net_backend *open_backend(struct lab *lab, const char *tap, int fd)
 {
-	const struct net_config config = { .tap = tap, .fd = fd };
+	const struct net_config config = { .tap = tap, .fd = fd, .queues = 1 };
 
 	return net_open(&lab->captured.log, "virtio-net", &config, lab->loop, &lab->lock, &lab_ops,
 			lab);
@@ -198,7 +198,7 @@ static void survives_removal(void **state)
 	assert_int_equal(lab_add(TAP, IFF_TAP | IFF_NO_PI, -1), 0);
 	assert_int_equal(lab_set_up(TAP, true), 0);
 	open_tap(lab);
-	net_set_receive(lab->net, true);
+	net_set_receive(lab->net, 0, true);
 	assert_true(net_link_up(lab->net));
 	assert_int_equal(lab_delete(TAP), 0);
 	poll_until(lab, &lab->link_changes, 1);
@@ -215,10 +215,10 @@ static void survives_removal(void **state)
 	assert_true((after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec >
 		    90000000);
 	fill_frame(frame, 1);
-	assert_int_equal(net_send(lab->net, iov, 2), -EBADFD);
-	assert_int_equal(net_receive(lab->net, iov, 2), -EBADFD);
-	net_set_receive(lab->net, false);
-	net_set_receive(lab->net, true);
+	assert_int_equal(net_send(lab->net, 0, iov, 2), -EBADFD);
+	assert_int_equal(net_receive(lab->net, 0, iov, 2), -EBADFD);
+	net_set_receive(lab->net, 0, false);
+	net_set_receive(lab->net, 0, true);
 	assert_int_equal(lab->captured.count, 1);
 	assert_int_equal(lab->link_changes, 1);
 }
@@ -237,16 +237,16 @@ static void sends_and_receives(void **state)
 	packets = lab_packet_socket(TAP, 0);
 	assert_true(packets >= 0);
 	fill_frame(frame, 0x11);
-	assert_int_equal(net_send(lab->net, iov, 3), 0);
+	assert_int_equal(net_send(lab->net, 0, iov, 3), 0);
 	assert_int_equal(lab_receive(packets, seen, sizeof(seen), 1000), FRAME);
 	assert_memory_equal(seen, frame, FRAME);
 
-	assert_int_equal(net_receive(lab->net, iov, 3), -EAGAIN);
+	assert_int_equal(net_receive(lab->net, 0, iov, 3), -EAGAIN);
 	fill_frame(frame, 0x22);
 	assert_int_equal(send(packets, frame, FRAME, 0), FRAME);
 	event_loop_poll(lab->loop, 20);
 	assert_int_equal(lab->readable, 0); /* reception is off at first */
-	net_set_receive(lab->net, true);
+	net_set_receive(lab->net, 0, true);
 	poll_until(lab, &lab->readable, 1);
 	assert_int_equal(lab->length, HEADER + FRAME);
 	assert_memory_equal(lab->received, &(struct virtio_net_hdr_v1) { 0 }, HEADER - 2);
@@ -267,12 +267,12 @@ static void readable_until_taken(void **state)
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(send(packets, frame, FRAME, 0), FRAME);
 	lab->leave = true;
-	net_set_receive(lab->net, true);
+	net_set_receive(lab->net, 0, true);
 	poll_until(lab, &lab->readable, 1);
 	event_loop_poll(lab->loop, 20);
 	assert_int_equal(lab->readable, 1);
 	lab->leave = false;
-	net_set_receive(lab->net, true);
+	net_set_receive(lab->net, 0, true);
 	poll_until(lab, &lab->readable, 4); /* one frame each */
 	event_loop_poll(lab->loop, 20);
 	assert_int_equal(lab->readable, 4);
@@ -290,10 +290,10 @@ static void refuses_bad_header(void **state)
 
 	open_tap(lab);
 	fill_frame(frame, 0x44);
-	assert_int_equal(net_send(lab->net, iov, 2), -EINVAL);
+	assert_int_equal(net_send(lab->net, 0, iov, 2), -EINVAL);
 	assert_int_equal(lab_set_up(TAP, false), 0);
 	header = (struct virtio_net_hdr_v1) { 0 };
-	assert_int_equal(net_send(lab->net, iov, 2), -EIO);
+	assert_int_equal(net_send(lab->net, 0, iov, 2), -EIO);
 }
 
 static bool segments(const char *name)
@@ -447,7 +447,7 @@ static void takes_descriptor(void **state)
 	poll_until(lab, &lab->link_changes, 1);
 	packets = lab_packet_socket(TAP, 0);
 	fill_frame(frame, 0x55);
-	net_set_receive(lab->net, true);
+	net_set_receive(lab->net, 0, true);
 	assert_int_equal(send(packets, frame, FRAME, 0), FRAME);
 	poll_until(lab, &lab->readable, 1);
 	assert_int_equal(lab->length, HEADER + FRAME);

@@ -12,6 +12,9 @@
 #define CREATOR_ID "TENN"
 #define TABLE_ALIGN 16
 #define FACS_ALIGN 64
+static_assert(ACPI_FACS_OFFSET ==
+		      (sizeof(struct acpi_rsdp) + FACS_ALIGN - 1) / FACS_ALIGN * FACS_ALIGN,
+	      "the FACS is right behind the RSDP");
 
 static_assert(PM_TIMER_BITS == 24, "the FADT says so");
 
@@ -23,7 +26,7 @@ struct builder {
 	struct vmctx *ctx;
 	struct aml aml;
 	uint64_t gpa; /* of aml.data */
-	uint64_t facs, dsdt, fadt, madt, mcfg, xsdt;
+	uint64_t facs, dsdt, fadt, madt, mcfg, hpet, xsdt; /* 0: there is none */
 };
 
 static uint8_t checksum(const uint8_t *bytes, size_t count)
@@ -98,7 +101,7 @@ static struct acpi_address io_register(uint16_t port, unsigned int size, unsigne
 
 /*
  * No SMI command: the machine is always in ACPI mode (4.8.2.5). PWR_BUTTON clear: the power button
- * is a fixed feature. TMR_VAL_EXT clear: the timer has 24 bits. Latencies above 100 and 1000 us: no
+ * is a fixed feature. FIX_RTC clear: so is the RTC's alarm, as a wake-up. TMR_VAL_EXT clear: the timer has 24 bits. Latencies above 100 and 1000 us: no
  * C2, no C3 (table 5.9).
  */
 static void build_fadt(struct builder *builder)
@@ -117,8 +120,7 @@ static void build_fadt(struct builder *builder)
 		.p_lvl3_lat = 0xfff,
 		.century = RTC_CENTURY_REGISTER,
 		.iapc_boot_arch = FADT_LEGACY_DEVICES | FADT_VGA_NOT_PRESENT | FADT_NO_ASPM,
-		.flags = FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC |
-			 FADT_RESET_REG_SUP,
+		.flags = FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_RESET_REG_SUP,
 		.reset_reg = io_register(PM_RESET_PORT, 1, 1),
 		.reset_value = PM_RESET_VALUE,
 		.x_dsdt = builder->dsdt,
@@ -211,12 +213,29 @@ static void build_mcfg(struct builder *builder)
 	builder->mcfg = table_end(builder, start);
 }
 
+static void build_hpet(struct builder *builder)
+{
+	struct acpi_hpet hpet = {
+		.event_timer_block_id = HPET_ID,
+		.base_address = { .register_bit_width = 64, .address = HPET_BASE },
+		.minimum_tick = HPET_MINIMUM_TICK,
+	};
+	size_t start;
+
+	if (!builder->ctx->needs_timers)
+		return;
+	start = table_begin(builder, "HPET", 1);
+	aml_bytes(&builder->aml, &hpet, sizeof(hpet));
+	builder->hpet = table_end(builder, start);
+}
+
 static void build_xsdt(struct builder *builder)
 {
-	uint64_t tables[] = { builder->fadt, builder->madt, builder->mcfg };
+	uint64_t tables[] = { builder->fadt, builder->madt, builder->mcfg, builder->hpet };
+	size_t count = ARRAY_SIZE(tables) - !builder->hpet;
 	size_t start = table_begin(builder, "XSDT", 1);
 
-	aml_bytes(&builder->aml, tables, sizeof(tables));
+	aml_bytes(&builder->aml, tables, count * sizeof(tables[0]));
 	builder->xsdt = table_end(builder, start);
 }
 
@@ -255,6 +274,7 @@ long acpi_build(struct vmctx *ctx, uint64_t gpa, uint64_t size, uint64_t *rsdp_g
 	build_fadt(&builder);
 	build_madt(&builder);
 	build_mcfg(&builder);
+	build_hpet(&builder);
 	build_xsdt(&builder);
 	if (builder.aml.overflow) {
 		log_error(ctx->log, "the ACPI tables do not fit into %llu bytes",

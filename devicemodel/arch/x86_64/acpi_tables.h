@@ -48,7 +48,6 @@ struct acpi_address { /* generic address structure, 5.2.3.2 */
 #define FADT_WBINVD BIT32(0)
 #define FADT_PROC_C1 BIT32(2)
 #define FADT_SLP_BUTTON BIT32(5) /* there is no fixed sleep button */
-#define FADT_FIX_RTC BIT32(6) /* no RTC wake status in the fixed registers */
 #define FADT_RESET_REG_SUP BIT32(10)
 
 /* IA-PC boot architecture flags, table 5.11 */
@@ -93,6 +92,8 @@ struct acpi_fadt { /* 5.2.9, behind the header */
 	struct acpi_address sleep_control_reg, sleep_status_reg;
 	char hypervisor_vendor_id[8];
 } __attribute__((packed));
+
+#define ACPI_FACS_OFFSET 64 /* from the RSDP; it is aligned to 64 bytes */
 
 struct acpi_facs { /* 5.2.10 */
 	char signature[4];
@@ -162,6 +163,15 @@ struct acpi_mcfg { /* behind the header: eight reserved bytes and one segment */
 	uint32_t reserved1;
 } __attribute__((packed));
 
+struct acpi_hpet { /* IA-PC HPET 1.0a, 3.2.4, behind the header */
+	uint32_t event_timer_block_id;
+	struct acpi_address base_address;
+	uint8_t number;
+	uint16_t minimum_tick; /* periodic, in clocks */
+	uint8_t page_protection;
+} __attribute__((packed));
+
+static_assert(sizeof(struct acpi_header) + sizeof(struct acpi_hpet) == 56, "HPET 1.0a, 3.2.4");
 static_assert(sizeof(struct acpi_rsdp) == 36, "ACPI 6.5, 5.2.5.3");
 static_assert(sizeof(struct acpi_header) == 36, "ACPI 6.5, 5.2.6");
 static_assert(sizeof(struct acpi_header) + sizeof(struct acpi_fadt) == 276, "ACPI 6.5, 5.2.9");

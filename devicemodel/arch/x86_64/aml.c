@@ -13,11 +13,17 @@
 #define BUFFER_OP 0x11
 #define PACKAGE_OP 0x12
 #define METHOD_OP 0x14
+#define DUAL_NAME_PREFIX 0x2e
 #define EXT_OP_PREFIX 0x5b
+#define EXT_REGION_OP 0x80
+#define EXT_FIELD_OP 0x81
 #define EXT_DEVICE_OP 0x82
 #define IF_OP 0xa0
 
 #define METHOD_SERIALIZED 0x08
+#define REGION_PCI_CONFIG 0x02
+#define FIELD_BYTE_ACCESS 0x01 /* no lock, the other bits are preserved */
+#define FIELD_RESERVED 0x00
 #define NAME_SEGMENT 4
 
 /* First bytes of resource descriptors, ACPI 6.5, tables 6.20 and 6.40 */
@@ -31,6 +37,7 @@
 
 #define IO_DECODE_16 0x01
 #define IRQ_EDGE 0x01
+#define IRQ_ACTIVE_LOW 0x08
 #define IRQ_SHARED 0x10
 #define MEMORY_READ_WRITE 0x01
 #define SPACE_MIN_FIXED 0x04 /* and neither consumer nor subtractive decoding */
@@ -192,6 +199,41 @@ size_t aml_package(struct aml *aml, unsigned int count)
 	return mark;
 }
 
+/* ACPI 6.5, 20.2.5.2 */
+void aml_config_region(struct aml *aml, const char *region, unsigned int offset, unsigned int size)
+{
+	aml_byte(aml, EXT_OP_PREFIX);
+	aml_byte(aml, EXT_REGION_OP);
+	aml_segment(aml, region);
+	aml_byte(aml, REGION_PCI_CONFIG);
+	aml_integer(aml, offset);
+	aml_integer(aml, size);
+}
+
+size_t aml_byte_field(struct aml *aml, const char *device, const char *region)
+{
+	size_t mark;
+
+	aml_byte(aml, EXT_OP_PREFIX);
+	aml_byte(aml, EXT_FIELD_OP);
+	mark = aml->used;
+	aml_byte(aml, DUAL_NAME_PREFIX);
+	aml_segment(aml, device);
+	aml_segment(aml, region);
+	aml_byte(aml, FIELD_BYTE_ACCESS);
+	return mark;
+}
+
+/* Up to 63 the number of bits is its own package length. ACPI 6.5, 20.2.5.2 */
+void aml_field_bits(struct aml *aml, const char *name, unsigned int bits)
+{
+	if (name)
+		aml_segment(aml, name);
+	else
+		aml_byte(aml, FIELD_RESERVED);
+	aml_byte(aml, (uint8_t)bits);
+}
+
 /* Put the package length, which counts itself, at @mark. ACPI 6.5, 20.2.4 */
 void aml_end(struct aml *aml, size_t mark)
 {
@@ -269,6 +311,13 @@ void aml_irq(struct aml *aml, unsigned int irq, bool shared)
 	aml_byte(aml, RESOURCE_IRQ);
 	aml_number(aml, 2, BIT32(irq));
 	aml_byte(aml, IRQ_EDGE | (shared ? IRQ_SHARED : 0));
+}
+
+void aml_pci_irqs(struct aml *aml, uint16_t mask)
+{
+	aml_byte(aml, RESOURCE_IRQ);
+	aml_number(aml, 2, mask);
+	aml_byte(aml, IRQ_ACTIVE_LOW | IRQ_SHARED);
 }
 
 /* ACPI 6.5, 6.4.3.4 */

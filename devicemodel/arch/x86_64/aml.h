@@ -33,9 +33,13 @@ struct aml {
 #define AML_ARG1 0x69
 #define AML_ARG3 0x6b
 #define AML_STORE 0x70
+#define AML_SUBTRACT 0x74
+#define AML_SHIFT_LEFT 0x79
 #define AML_AND 0x7b
 #define AML_OR 0x7d
+#define AML_FIND_SET_RIGHT_BIT 0x82
 #define AML_CREATE_DWORD_FIELD 0x8a
+#define AML_CREATE_WORD_FIELD 0x8b
 #define AML_LNOT 0x92
 #define AML_LEQUAL 0x93
 #define AML_RETURN 0xa4
@@ -70,7 +74,15 @@ size_t aml_device(struct aml *aml, const char *name) __must_check;
 size_t aml_method(struct aml *aml, const char *name, unsigned int args) __must_check;
 size_t aml_if(struct aml *aml) __must_check;
 size_t aml_package(struct aml *aml, unsigned int count) __must_check;
+/** aml_byte_field() - what follows are fields of @region of device @device, accessed by bytes. */
+size_t aml_byte_field(struct aml *aml, const char *device, const char *region) __must_check;
 void aml_end(struct aml *aml, size_t mark);
+
+/** aml_config_region() - @region: @size bytes at @offset in config space of the device around it. */
+void aml_config_region(struct aml *aml, const char *region, unsigned int offset, unsigned int size);
+
+/** aml_field_bits() - the next @bits (up to 63) are called @name; NULL: are nobody's. */
+void aml_field_bits(struct aml *aml, const char *name, unsigned int bits);
 
 /** aml_resources() - a resource template; aml_resources_end() closes it. */
 size_t aml_resources(struct aml *aml) __must_check;
@@ -83,6 +95,9 @@ void aml_io(struct aml *aml, uint16_t base, uint8_t count);
 
 /** aml_irq() - ISA interrupt @irq, edge-triggered and active high. */
 void aml_irq(struct aml *aml, unsigned int irq, bool shared);
+
+/** aml_pci_irqs() - one of the ISA interrupts in @mask, for PCI: level-triggered, active low, shared. */
+void aml_pci_irqs(struct aml *aml, uint16_t mask);
 
 /** aml_memory32() - fixed range of memory below 4 GiB, read and write. */
 void aml_memory32(struct aml *aml, uint32_t base, uint32_t size);

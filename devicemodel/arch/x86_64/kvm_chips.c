@@ -56,15 +56,25 @@ static int get_chips(struct vmctx *ctx, struct kvm_vm *vm)
 		if (ret < 0)
 			return ret;
 	}
+	if (vm->pit == KVM_PIT_USER)
+		return 0;
 	return kvm_set_up(ctx, vm->vm_fd, KVM_GET_PIT2, &vm->chips->pit, "KVM_GET_PIT2");
+}
+
+static int create_pit(struct vmctx *ctx, struct kvm_vm *vm)
+{
+	/* Port 0x61 is answered by KVM too: calibration by the PIT's channel 2 needs it. */
+	const struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
+
+	if (vm->pit == KVM_PIT_USER)
+		return 0;
+	return kvm_set_up(ctx, vm->vm_fd, KVM_CREATE_PIT2, &pit, "KVM_CREATE_PIT2");
 }
 
 int kvm_arch_vm_create(struct vmctx *ctx)
 {
 	struct kvm_vm *vm = ctx->hv_data;
 	const uint64_t identity_map = IDENTITY_MAP_ADDRESS;
-	/* Port 0x61 is answered by KVM too: calibration by the PIT's channel 2 needs it. */
-	const struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
 	int ret;
 
 	vm->chips = calloc(1, sizeof(*vm->chips));
@@ -82,7 +92,7 @@ int kvm_arch_vm_create(struct vmctx *ctx)
 	ret = kvm_set_up(ctx, vm->vm_fd, KVM_CREATE_IRQCHIP, NULL, "KVM_CREATE_IRQCHIP");
 	if (ret < 0)
 		return ret;
-	ret = kvm_set_up(ctx, vm->vm_fd, KVM_CREATE_PIT2, &pit, "KVM_CREATE_PIT2");
+	ret = create_pit(ctx, vm);
 	if (ret < 0)
 		return ret;
 	return get_chips(ctx, vm);
@@ -111,6 +121,8 @@ int kvm_chips_reset(struct vmctx *ctx)
 		if (ret < 0)
 			return ret;
 	}
+	if (vm->pit == KVM_PIT_USER)
+		return 0;
 	return kvm_set_up(ctx, vm->vm_fd, KVM_SET_PIT2, &vm->chips->pit, "KVM_SET_PIT2");
 }
 

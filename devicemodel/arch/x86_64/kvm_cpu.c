@@ -356,6 +356,14 @@ static void boot_sregs(struct kvm_sregs *sregs, const struct hv_cpu_state *state
 	sregs->idt.limit = 0;
 }
 
+/* Real mode, all but the code segment as after power-on. */
+static void wake_state(struct kvm_sregs *sregs, struct kvm_regs *regs, uint64_t address)
+{
+	sregs->cs.selector = (uint16_t)(address >> 4);
+	sregs->cs.base = (uint64_t)sregs->cs.selector << 4;
+	*regs = (struct kvm_regs) { .rip = address & 0xf, .rflags = RFLAGS_ALWAYS_ONE };
+}
+
 int kvm_arch_vcpu_boot(struct kvm_vcpu *vcpu, const struct hv_cpu_state *state)
 {
 	struct kvm_sregs sregs = vcpu->pristine->sregs;
@@ -368,7 +376,10 @@ int kvm_arch_vcpu_boot(struct kvm_vcpu *vcpu, const struct hv_cpu_state *state)
 	};
 	int ret;
 
-	boot_sregs(&sregs, state);
+	if (state->mode == X86_MODE_REAL)
+		wake_state(&sregs, &regs, state->rip);
+	else
+		boot_sregs(&sregs, state);
 	ret = kvm_set_up(vcpu->ctx, vcpu->fd, KVM_SET_SREGS, &sregs, "KVM_SET_SREGS");
 	if (ret < 0)
 		return ret;

@@ -5,10 +5,11 @@
 #include "hv.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #include "options.h"
 
-static const struct hv_ops *const ports[] = { &hv_kvm, &hv_test };
+static const struct hv_ops *const ports[] = { &hv_acrn, &hv_kvm, &hv_test };
 
 static const struct hv_ops *port_find(const char *name, size_t len)
 {
@@ -20,10 +21,18 @@ static const struct hv_ops *port_find(const char *name, size_t len)
 
 static const struct hv_ops *port_auto(struct logger *log)
 {
+	const struct hv_ops *closest = NULL;
+
 	for (unsigned int i = 0; i < ARRAY_SIZE(ports); i++)
-		if (!ports[i]->no_cpus && ports[i]->available(log))
+		if (!ports[i]->no_cpus && ports[i]->available(NULL))
 			return ports[i];
-	return NULL;
+	/* None: say why, of the first whose device is there, else of the last. */
+	for (unsigned int i = 0; i < ARRAY_SIZE(ports); i++) {
+		if (ports[i]->no_cpus || (closest && access(closest->device, F_OK) == 0))
+			continue;
+		closest = ports[i];
+	}
+	return closest && closest->available(log) ? closest : NULL;
 }
 
 static void log_unknown(struct logger *log, const char *spec)
@@ -61,7 +70,8 @@ const struct hv_ops *hv_find(struct logger *log, const char *spec)
 	}
 	if (any)
 		return port_auto(log);
-	return port->available(log) ? port : NULL;
+	/* Options may name another device: create() looks. */
+	return spec[len] || port->available(log) ? port : NULL;
 }
 
 void hv_help(void *out_file)

@@ -13,6 +13,17 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "options.h"
+
+/* clang-format off */
+static const struct option_desc kvm_options[] = {
+	{ "pit", OPTION_ENUM, .offset = offsetof(struct kvm_vm, pit), .def = "kernel",
+	  .choices = "kernel|user",
+	  .help = "kernel: KVM's PIT and no HPET; user: tenon's, as on ACRN" },
+	{},
+};
+/* clang-format on */
+
 static const struct kvm_capability needed[] = {
 	{ KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY" },
 	{ KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP" },
@@ -168,8 +179,12 @@ static int create_vcpus(struct vmctx *ctx, struct kvm_vm *vm)
 
 static int create_vm(struct vmctx *ctx, struct kvm_vm *vm)
 {
-	int ret;
+	struct option_set set = { .table = kvm_options, .object = vm };
+	int ret = options_parse(ctx->log, "--hv kvm", ctx->config.hv_options, &set, 1);
 
+	if (ret)
+		return ret;
+	ctx->needs_timers = vm->pit == KVM_PIT_USER;
 	vm->kvm_fd = open_kvm(ctx->log);
 	if (vm->kvm_fd < 0)
 		return vm->kvm_fd;
@@ -296,6 +311,8 @@ static int kvm_reset(struct vmctx *ctx)
 const struct hv_ops hv_kvm = {
 	.name = "kvm",
 	.summary = "Linux KVM",
+	.device = "/dev/kvm",
+	.options = kvm_options,
 	.available = kvm_available,
 	.create = kvm_create,
 	.destroy = kvm_destroy,

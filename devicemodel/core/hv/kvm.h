@@ -18,6 +18,9 @@
 /* Messages that an eventfd can deliver at the same time in one VM. */
 #define KVM_MSI_ROUTES 1024
 
+/* enum kvm_pit - who has the PIT, and with it all timers outside the CPUs; the option's choices. */
+enum kvm_pit { KVM_PIT_KERNEL, KVM_PIT_USER };
+
 struct kvm_vm;
 struct kvm_pristine; /* arch/<arch>/ */
 struct kvm_chips;
@@ -59,6 +62,7 @@ struct kvm_msi_route {
  * @route_lock: over @msi_routes and @routing
  * @routing: room for all routes; filled anew for each KVM_SET_GSI_ROUTING
  * @chips: the interrupt controllers and timers as after power-on
+ * @pit: the option: enum kvm_pit
  */
 struct kvm_vm {
 	int kvm_fd;
@@ -80,6 +84,7 @@ struct kvm_vm {
 	struct kvm_irq_routing *routing;
 
 	struct kvm_chips *chips;
+	unsigned int pit;
 };
 
 /** struct kvm_capability - something that the host's KVM must have. */

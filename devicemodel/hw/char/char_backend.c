@@ -13,7 +13,7 @@
 #include "char_kind.h"
 
 static const struct char_kind *const char_kinds[] = {
-	&char_stdio, &char_pty, &char_file, &char_socket, &char_server, &char_null,
+	&char_stdio, &char_pty, &char_tty, &char_file, &char_socket, &char_server, &char_null,
 };
 
 static void on_char_event(void *arg, uint32_t events);

@@ -97,6 +97,7 @@ void char_set_connected(struct char_backend *chr, bool connected);
 /** char_window_size() - the size of the terminal @fd; false if it has none. */
 bool char_window_size(int fd, uint16_t *columns, uint16_t *rows);
 
-extern const struct char_kind char_stdio, char_pty, char_file, char_socket, char_server, char_null;
+extern const struct char_kind char_stdio, char_pty, char_tty, char_file, char_socket, char_server,
+	char_null;
 
 #endif

@@ -2,248 +2,65 @@
 /*
  * The tap back end of net_backend.h: /dev/net/tun by interface name, or a tap that is already open.
  */
-#include "net_backend.h"
-
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/ethtool.h>
-#include <linux/if.h>
-#include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <linux/virtio_net.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "net_link.h"
-
-#define TUN_DEVICE "/dev/net/tun"
-#define TAP_FLAGS (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
+#include "net_tap.h"
 
 /*
- * @fd: the tap; @name: its interface
- * @source: of @fd, NULL once the interface is gone; @link_source: of @link
+ * One queue.
+ * @source: of its descriptor, NULL while the queue is detached and once the interface is gone
  * @receiving: the user wants to hear of frames
- * @offloads: what the tap can do; @offload: what it is told to do now
  */
-struct net_backend {
-	struct logger *log;
-	const char *what;
-	const struct net_backend_ops *ops;
-	void *arg;
-	int fd;
-	char name[IFNAMSIZ];
-	struct event_source *source, *link_source;
-	struct net_link link;
+struct tap_queue {
+	struct net_backend *net;
+	unsigned int index;
+	struct event_source *source;
 	bool receiving;
-	unsigned int offloads, offload;
 };
 
-/* One ioctl of netdevice(7) on the interface named in @request. 0 or -errno. */
-static int interface_ioctl(unsigned long command, struct ifreq *request)
-{
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int error;
-
-	if (fd < 0)
-		return -errno;
-	error = ioctl(fd, command, request) < 0 ? -errno : 0;
-	close(fd);
-	return error;
-}
-
-static void request_init(struct ifreq *request, const char *name)
-{
-	memset(request, 0, sizeof(*request));
-	snprintf(request->ifr_name, IFNAMSIZ, "%s", name);
-}
-
-static bool interface_exists(const char *name)
-{
-	struct ifreq request;
-
-	request_init(&request, name);
-	return !interface_ioctl(SIOCGIFINDEX, &request);
-}
-
-static int interface_set_up(const char *name)
-{
-	struct ifreq request;
-	int error;
-
-	request_init(&request, name);
-	error = interface_ioctl(SIOCGIFFLAGS, &request);
-	if (error)
-		return error;
-	request.ifr_flags |= IFF_UP;
-	return interface_ioctl(SIOCSIFFLAGS, &request);
-}
-
-/* ---- Messages: why a tap cannot be had, and what to do ---- */
-
-static int complain_device(struct net_backend *net, const char *name, int error)
-{
-	const char *remedy = "";
-
-	if (error == ENOENT || error == ENODEV || error == ENXIO)
-		remedy = " (load the driver: modprobe tun)";
-	else if (error == EACCES || error == EPERM)
-		remedy = " (run as root, or hand over an open tap with fd=)";
-	errno = error;
-	log_error(net->log, "%s: tap=%s: cannot open " TUN_DEVICE ": %m%s", net->what, name,
-		  remedy);
-	return -error;
-}
-
-/* TUNSETIFF says EINVAL for whatever kind of interface it is that is not ours. */
-static int complain_kind(struct net_backend *net, const char *name)
-{
-	struct ethtool_drvinfo info = { .cmd = ETHTOOL_GDRVINFO };
-	struct ifreq request;
-
-	request_init(&request, name);
-	request.ifr_data = (void *)&info;
-	if (interface_ioctl(SIOCETHTOOL, &request) || strcmp(info.driver, "tun") != 0)
-		log_error(net->log,
-			  "%s: tap=%s: this interface is not a tap (name another one, or one that "
-			  "does not exist yet)",
-			  net->what, name);
-	else if (strcmp(info.bus_info, "tap") != 0)
-		log_error(net->log,
-			  "%s: tap=%s: this interface is a tun, which carries no Ethernet (create "
-			  "it with: ip tuntap add dev %s mode tap)",
-			  net->what, name, name);
-	else
-		log_error(net->log,
-			  "%s: tap=%s: this tap has several queues (create it without multi_queue)",
-			  net->what, name);
-	return -EINVAL;
-}
-
-static int complain_attach(struct net_backend *net, const char *name, bool exists, int error)
-{
-	errno = error;
-	if (error == EINVAL && exists)
-		return complain_kind(net, name);
-	if (error == EPERM && exists)
-		log_error(net->log,
-			  "%s: tap=%s: not ours to use: %m (run as root, or create it with: ip "
-			  "tuntap add dev %s mode tap user %u)",
-			  net->what, name, name, geteuid());
-	else if (error == EPERM)
-		log_error(net->log,
-			  "%s: tap=%s: cannot create the interface: %m (run as root, or create it "
-			  "with: ip tuntap add dev %s mode tap user %u)",
-			  net->what, name, name, geteuid());
-	else if (error == EBUSY)
-		log_error(net->log,
-			  "%s: tap=%s: in use by another process (a tap serves one device: name "
-			  "another one)",
-			  net->what, name);
-	else
-		log_error(net->log, "%s: tap=%s: cannot attach to the interface: %m", net->what,
-			  name);
-	return -error;
-}
-
-/* ---- Getting hold of a tap ---- */
-
-/* What the kernel would take for a pattern ("tap%d") or refuse without saying why. */
-static int check_name(struct net_backend *net, const char *name)
-{
-	size_t len = strlen(name);
-
-	if (len >= IFNAMSIZ)
-		log_error(net->log,
-			  "%s: tap=%s: the name is too long (an interface name has at most %d "
-			  "characters)",
-			  net->what, name, IFNAMSIZ - 1);
-	else if (!len || strpbrk(name, "/:% \t\n") || !strcmp(name, ".") || !strcmp(name, ".."))
-		log_error(net->log,
-			  "%s: tap=%s: not an interface name (use letters, digits, - and _)",
-			  net->what, name);
-	else
-		return 0;
-	return -EINVAL;
-}
-
-static int tap_open_name(struct net_backend *net, const char *name)
-{
-	struct ifreq request;
-	bool exists;
-	int error = check_name(net, name);
-
-	if (error)
-		return error;
-	net->fd = open(TUN_DEVICE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	if (net->fd < 0)
-		return complain_device(net, name, errno);
-	exists = interface_exists(name);
-	request_init(&request, name);
-	request.ifr_flags = TAP_FLAGS;
-	if (ioctl(net->fd, TUNSETIFF, &request) < 0)
-		return complain_attach(net, name, exists, errno);
-	snprintf(net->name, sizeof(net->name), "%.*s", IFNAMSIZ - 1, request.ifr_name);
-	if (exists)
-		return 0; /* up or down: as its administrator left it */
-	error = interface_set_up(net->name);
-	if (error) {
-		errno = -error;
-		log_error(net->log, "%s: tap=%s: cannot set the new interface up: %m", net->what,
-			  name);
-	}
-	return error;
-}
-
-/* Whether IFF_NO_PI is set cannot be asked: TUNGETIFF has IFF_NOFILTER in that bit. */
-static int tap_open_fd(struct net_backend *net, int fd)
-{
-	struct ifreq request = { 0 };
-	const char *trouble = NULL;
-	int flags = fcntl(fd, F_GETFL);
-
-	if (flags < 0 || ioctl(fd, TUNGETIFF, &request) < 0) {
-		int error = errno;
-
-		log_error(net->log,
-			  "%s: fd=%d: not an open tap: %m (open " TUN_DEVICE
-			  " and attach it with TUNSETIFF first)",
-			  net->what, fd);
-		return -error;
-	}
-	if (!(request.ifr_flags & IFF_TAP))
-		trouble = "is a tun, which carries no Ethernet (attach it with IFF_TAP)";
-	else if (!(request.ifr_flags & IFF_VNET_HDR))
-		trouble =
-			"has no virtio header in front of its frames (attach it with IFF_VNET_HDR)";
-	if (trouble) {
-		log_error(net->log, "%s: fd=%d: interface %.*s %s", net->what, fd, IFNAMSIZ - 1,
-			  request.ifr_name, trouble);
-		return -EINVAL;
-	}
-	if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-		return -errno;
-	net->fd = fd;
-	snprintf(net->name, sizeof(net->name), "%.*s", IFNAMSIZ - 1, request.ifr_name);
-	return 0;
-}
+/*
+ * @tap: its descriptors. Queue 0 is always attached: what is asked of the whole interface goes there
+ * @queues_used: those before it are attached
+ * @gone: the interface was removed
+ * @offloads: what the tap can do; @offload: what it is told to do now
+ * @header_size: of what it puts in front of frames
+ */
+struct net_backend {
+	struct tap tap;
+	struct event_loop *loop;
+	pthread_mutex_t *lock;
+	const struct net_backend_ops *ops;
+	void *arg;
+	struct tap_queue queues[NET_BACKEND_QUEUES_MAX];
+	unsigned int queues_used;
+	struct event_source *link_source;
+	struct net_link link;
+	bool gone;
+	unsigned int offloads, offload;
+	unsigned int header_size;
+};
 
 /* A descriptor may come from another network namespace, where its name means something else. */
 static bool tap_is_here(const struct net_backend *net)
 {
 	struct ifreq tap, here;
 
-	request_init(&here, net->name);
-	request_init(&tap, net->name);
-	return !interface_ioctl(SIOCGIFHWADDR, &here) && !ioctl(net->fd, SIOCGIFHWADDR, &tap) &&
+	interface_request_init(&here, net->tap.name);
+	interface_request_init(&tap, net->tap.name);
+	return !interface_ioctl(SIOCGIFHWADDR, &here) &&
+	       !ioctl(net->tap.fds[0], SIOCGIFHWADDR, &tap) &&
 	       !memcmp(tap.ifr_hwaddr.sa_data, here.ifr_hwaddr.sa_data, 6);
 }
 
 static bool tap_takes(const struct net_backend *net, unsigned int tun_flags)
 {
-	return !ioctl(net->fd, TUNSETOFFLOAD, (unsigned long)tun_flags);
+	return !ioctl(net->tap.fds[0], TUNSETOFFLOAD, (unsigned long)tun_flags);
 }
 
 static unsigned int tap_probe_offloads(const struct net_backend *net)
@@ -262,15 +79,15 @@ static unsigned int tap_probe_offloads(const struct net_backend *net)
 
 static int tap_configure(struct net_backend *net)
 {
-	int header_size = sizeof(struct virtio_net_hdr_v1);
+	int error = net_set_header_size(net, sizeof(struct virtio_net_hdr_v1));
 
-	if (ioctl(net->fd, TUNSETVNETHDRSZ, &header_size) < 0)
-		return -errno;
+	if (error)
+		return error;
 	net->offloads = tap_probe_offloads(net);
 	if (!tap_takes(net, 0))
 		return -errno;
 	if (tap_is_here(net))
-		return net_link_open(&net->link, net->name);
+		return net_link_open(&net->link, net->tap.name);
 	net->link.up = true; /* cannot be followed from here */
 	return 0;
 }
@@ -281,35 +98,39 @@ static bool tap_attached(const struct net_backend *net)
 {
 	struct ifreq request = { 0 };
 
-	return !ioctl(net->fd, TUNGETIFF, &request);
+	return !ioctl(net->tap.fds[0], TUNGETIFF, &request);
 }
 
-/* The kernel reports an error on the descriptor for ever: no more events of it. */
+/* The kernel reports an error on the descriptors for ever: no more events of them. */
 static void tap_lost(struct net_backend *net)
 {
 	bool was_up = net->link.up;
 
-	if (!net->source)
+	if (net->gone)
 		return;
-	event_remove(net->source);
-	net->source = NULL;
+	net->gone = true;
+	for (unsigned int i = 0; i < net->tap.count; i++) {
+		event_remove(net->queues[i].source);
+		net->queues[i].source = NULL;
+	}
 	net->link.up = false;
-	log_error(net->log,
+	log_error(net->tap.log,
 		  "%s: interface %s was removed: the link stays down (create it again and restart "
 		  "the VM)",
-		  net->what, net->name);
+		  net->tap.what, net->tap.name);
 	if (was_up)
 		net->ops->link_changed(net->arg, false);
 }
 
 static void on_tap(void *arg, uint32_t events)
 {
-	struct net_backend *net = arg;
+	struct tap_queue *queue = arg;
+	struct net_backend *net = queue->net;
 
 	if ((events & (EPOLLERR | EPOLLHUP)) && !tap_attached(net))
 		tap_lost(net);
-	else if ((events & EPOLLIN) && net->receiving)
-		net->ops->readable(net->arg);
+	else if ((events & EPOLLIN) && queue->receiving)
+		net->ops->readable(net->arg, queue->index);
 }
 
 static void on_link_gone(struct net_backend *net)
@@ -321,10 +142,10 @@ static void on_link_gone(struct net_backend *net)
 		return;
 	}
 	net->link.up = true; /* serves as before, but cannot be followed any more */
-	log_warning(net->log,
+	log_warning(net->tap.log,
 		    "%s: interface %s went to another network namespace: its link state is not "
 		    "known any more",
-		    net->what, net->name);
+		    net->tap.what, net->tap.name);
 }
 
 static void on_link(void *arg, uint32_t events)
@@ -337,50 +158,123 @@ static void on_link(void *arg, uint32_t events)
 		net->link.up = was_up;
 		on_link_gone(net);
 	}
-	if (net->source && net->link.up != was_up)
+	if (!net->gone && net->link.up != was_up)
 		net->ops->link_changed(net->arg, net->link.up);
 }
 
-static int tap_add_events(struct net_backend *net, struct event_loop *loop, pthread_mutex_t *lock)
+static int queue_add_events(struct tap_queue *queue)
 {
-	net->source = event_add_fd(loop, net->fd, 0, lock, on_tap, net);
-	if (!net->source)
-		return -errno;
+	struct net_backend *net = queue->net;
+
+	queue->source = event_add_fd(net->loop, net->tap.fds[queue->index],
+				     queue->receiving ? EPOLLIN : 0, net->lock, on_tap, queue);
+	return queue->source ? 0 : -errno;
+}
+
+static int tap_add_events(struct net_backend *net)
+{
+	for (unsigned int i = 0; i < net->tap.count; i++) {
+		int error = queue_add_events(&net->queues[i]);
+
+		if (error)
+			return error;
+	}
 	if (net->link.fd < 0)
 		return 0;
-	net->link_source = event_add_fd(loop, net->link.fd, EPOLLIN, lock, on_link, net);
+	net->link_source = event_add_fd(net->loop, net->link.fd, EPOLLIN, net->lock, on_link, net);
 	return net->link_source ? 0 : -errno;
 }
 
-/* ---- net_backend.h ---- */
+/* ---- Queues ---- */
 
-static int tap_open(struct net_backend *net, const struct net_config *config,
-		    struct event_loop *loop, pthread_mutex_t *lock)
+/* A detached queue has an error pending for ever: it is not watched. */
+static int queue_set_attached(struct tap_queue *queue, bool on)
 {
-	int error = config->tap ? tap_open_name(net, config->tap) : tap_open_fd(net, config->fd);
+	struct ifreq request = { .ifr_flags = on ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE };
+
+	if (!on) {
+		event_remove(queue->source);
+		queue->source = NULL;
+	}
+	if (ioctl(queue->net->tap.fds[queue->index], TUNSETQUEUE, &request) < 0)
+		return -errno;
+	return on ? queue_add_events(queue) : 0;
+}
+
+/* From the last to the first, for the interface gives the number of a detached queue to its last one. */
+static int tap_use_queues(struct net_backend *net, unsigned int count)
+{
+	while (net->queues_used > count) {
+		int error = queue_set_attached(&net->queues[net->queues_used - 1], false);
+
+		if (error)
+			return error;
+		net->queues_used--;
+	}
+	while (net->queues_used < count) {
+		int error = queue_set_attached(&net->queues[net->queues_used], true);
+
+		net->queues_used++; /* what failed is to be detached in any case */
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+int net_set_queues(struct net_backend *net, unsigned int count)
+{
+	int error;
+
+	if (!count || count > net->tap.count)
+		return -EINVAL;
+	if (net->gone)
+		return 0; /* nothing comes by any of them */
+	error = tap_use_queues(net, count);
+	if (error && tap_use_queues(net, 1))
+		log_guest(net->tap.log, "%s: interface %s: queues cannot be detached: %m",
+			  net->tap.what, net->tap.name);
+	return error;
+}
+
+int net_queue_fd(const struct net_backend *net, unsigned int queue)
+{
+	return net->tap.fds[queue];
+}
+
+/* ---- Life cycle ---- */
+
+static int net_start(struct net_backend *net, const struct net_config *config)
+{
+	int error = tap_open(&net->tap, config);
 
 	if (error)
 		return error;
 	error = tap_configure(net);
 	if (!error)
-		error = tap_add_events(net, loop, lock);
+		error = tap_add_events(net);
+	if (!error)
+		error = net_set_queues(net, 1);
 	if (error == -EEXIST) {
-		log_error(net->log, "%s: fd=%d: another device has this tap (open one for each)",
-			  net->what, net->fd);
+		log_error(net->tap.log,
+			  "%s: fd=%d: another device has this tap (open one for each)",
+			  net->tap.what, net->tap.fds[0]);
 	} else if (error) {
 		errno = -error;
-		log_error(net->log, "%s: cannot use interface %s: %m", net->what, net->name);
+		log_error(net->tap.log, "%s: cannot use interface %s: %m", net->tap.what,
+			  net->tap.name);
 	}
 	return error;
 }
 
-static void tap_release(struct net_backend *net, bool close_fd)
+static void net_release(struct net_backend *net, bool close_fds)
 {
 	event_remove(net->link_source);
-	event_remove(net->source);
+	for (unsigned int i = 0; i < net->tap.count; i++)
+		event_remove(net->queues[i].source);
 	net_link_close(&net->link);
-	if (net->fd >= 0 && close_fd)
-		close(net->fd);
+	for (unsigned int i = 0; close_fds && i < net->tap.count; i++)
+		if (net->tap.fds[i] >= 0)
+			close(net->tap.fds[i]);
 	free(net);
 }
 
@@ -396,16 +290,20 @@ struct net_backend *net_open(struct logger *log, const char *what, const struct 
 		errno = ENOMEM;
 		return NULL;
 	}
-	net->log = log;
-	net->what = what;
+	net->tap.log = log;
+	net->tap.what = what;
+	net->loop = loop;
+	net->lock = lock;
 	net->ops = ops;
 	net->arg = arg;
-	net->fd = -1;
 	net->link.fd = -1;
-	error = tap_open(net, config, loop, lock);
+	net->queues_used = config->queues;
+	for (unsigned int i = 0; i < config->queues; i++)
+		net->queues[i] = (struct tap_queue) { .net = net, .index = i };
+	error = net_start(net, config);
 	if (!error)
 		return net;
-	tap_release(net, config->tap);
+	net_release(net, config->tap);
 	errno = -error;
 	return NULL;
 }
@@ -415,7 +313,21 @@ void net_close(struct net_backend *net)
 	if (!net)
 		return;
 	tap_takes(net, 0); /* a persistent interface keeps it for the next one to attach */
-	tap_release(net, true);
+	net_release(net, true);
+}
+
+/* ---- The rest of net_backend.h ---- */
+
+int net_set_header_size(struct net_backend *net, unsigned int size)
+{
+	int header_size = (int)size;
+
+	if (size == net->header_size)
+		return 0;
+	if (ioctl(net->tap.fds[0], TUNSETVNETHDRSZ, &header_size) < 0)
+		return -errno;
+	net->header_size = size;
+	return 0;
 }
 
 unsigned int net_offloads(const struct net_backend *net)
@@ -433,25 +345,27 @@ int net_set_offload(struct net_backend *net, unsigned int tun_flags)
 	return 0;
 }
 
-int net_send(struct net_backend *net, const struct iovec *iov, int count)
+int net_send(struct net_backend *net, unsigned int queue, const struct iovec *iov, int count)
 {
-	return writev(net->fd, iov, count) < 0 ? -errno : 0;
+	return writev(net->tap.fds[queue], iov, count) < 0 ? -errno : 0;
 }
 
-ssize_t net_receive(struct net_backend *net, const struct iovec *iov, int count)
+ssize_t net_receive(struct net_backend *net, unsigned int queue, const struct iovec *iov, int count)
 {
-	ssize_t len = readv(net->fd, iov, count);
+	ssize_t len = readv(net->tap.fds[queue], iov, count);
 
 	return len < 0 ? -errno : len;
 }
 
-void net_set_receive(struct net_backend *net, bool on)
+void net_set_receive(struct net_backend *net, unsigned int queue, bool on)
 {
-	if (on == net->receiving)
+	struct tap_queue *of = &net->queues[queue];
+
+	if (on == of->receiving)
 		return;
-	net->receiving = on;
-	if (net->source)
-		event_set_events(net->source, on ? EPOLLIN : 0);
+	of->receiving = on;
+	if (of->source)
+		event_set_events(of->source, on ? EPOLLIN : 0);
 }
 
 bool net_link_up(const struct net_backend *net)

@@ -96,6 +96,8 @@ int pci_bus_create(struct vmctx *ctx)
 	error = pci_access_create(pci);
 	if (!error && !pci_add_device(ctx, "0,hostbridge"))
 		error = -errno;
+	if (!error && !pci_add_device(ctx, "0:7,isabridge"))
+		error = -errno;
 	return error;
 }
 

@@ -39,4 +39,10 @@ struct pci_bus {
 int pci_access_create(struct pci_bus *pci) __must_check;
 void pci_access_destroy(struct pci_bus *pci);
 
+/* pci_intr.c: the message that vector @index sends now; false: none, off or masked. dev->lock held. */
+bool pci_msix_message(const struct pci_vdev *dev, unsigned int index, struct hv_msi *msi);
+
+/* pci_irqfd.c: what waits in parked eventfds becomes pending now, not soon: the PBA is read. */
+void pci_irqfds_collect(struct pci_vdev *dev);
+
 #endif

@@ -6,6 +6,10 @@
 #include <stdlib.h>
 
 #include "pci_bus.h"
+#include "platform.h"
+
+static_assert(PCI_INTX_GSI_BASE == PIRQ_GSI_BASE && PCI_INTX_GSIS == PIRQ_LINES,
+	      "the lines are the router's");
 
 #define MSIX_ALIGN 0x800
 
@@ -30,7 +34,8 @@ int pci_lintr_request(struct pci_vdev *dev)
 static void lintr_drive(struct pci_vdev *dev, bool drive)
 {
 	struct pci_bus *pci = dev->pci;
-	unsigned int *users = &pci->intx_users[dev->lintr.gsi - PCI_INTX_GSI_BASE];
+	unsigned int line = dev->lintr.gsi - PCI_INTX_GSI_BASE;
+	unsigned int *users = &pci->intx_users[line];
 
 	if (dev->lintr.driving == drive)
 		return;
@@ -38,7 +43,7 @@ static void lintr_drive(struct pci_vdev *dev, bool drive)
 	pthread_mutex_lock(&pci->intx_lock);
 	*users += drive ? 1 : -1U;
 	if (*users == (drive ? 1 : 0))
-		dev->vmctx->hv->irq_line(dev->vmctx, dev->lintr.gsi, drive);
+		pirq_set_line(dev->vmctx->platform->pirq, line, drive);
 	pthread_mutex_unlock(&pci->intx_lock);
 }
 
@@ -210,21 +215,33 @@ bool pci_msix_enabled(const struct pci_vdev *dev)
 	return msix_flags(dev) & PCI_MSIX_FLAGS_ENABLE;
 }
 
-int pci_generate_msix(struct pci_vdev *dev, unsigned int index)
+bool pci_msix_message(const struct pci_vdev *dev, unsigned int index, struct hv_msi *msi)
 {
 	const struct pci_msix_entry *entry;
+
+	if (!pci_msix_enabled(dev) || index >= dev->msix.count)
+		return false;
+	entry = &dev->msix.table[index];
+	if (msix_flags(dev) & PCI_MSIX_FLAGS_MASKALL ||
+	    entry->control & PCI_MSIX_ENTRY_CTRL_MASKBIT)
+		return false;
+	*msi = (struct hv_msi) { .addr = entry->addr, .data = entry->data };
+	return true;
+}
+
+int pci_generate_msix(struct pci_vdev *dev, unsigned int index)
+{
 	uint64_t bit = BIT64(index % 64);
+	struct hv_msi msi;
 
 	if (!pci_msix_enabled(dev) || index >= dev->msix.count)
 		return -EINVAL;
-	entry = &dev->msix.table[index];
-	if (msix_flags(dev) & PCI_MSIX_FLAGS_MASKALL ||
-	    entry->control & PCI_MSIX_ENTRY_CTRL_MASKBIT) {
+	if (!pci_msix_message(dev, index, &msi)) {
 		dev->msix.pending[index / 64] |= bit;
 		return 0;
 	}
 	dev->msix.pending[index / 64] &= ~bit;
-	return msi_send(dev, entry->addr, entry->data);
+	return msi_send(dev, msi.addr, msi.data);
 }
 
 static void msix_flush(struct pci_vdev *dev, unsigned int index)
@@ -256,6 +273,7 @@ uint64_t pci_emul_msix_tread(struct pci_vdev *dev, uint64_t offset, unsigned int
 
 	if (offset < table_len)
 		return bytes_at(dev->msix.table, 0, table_len, offset, size);
+	pci_irqfds_collect(dev);
 	return bytes_at(dev->msix.pending, dev->msix.pba_offset, align_up(dev->msix.count, 64) / 8,
 			offset, size);
 }
@@ -276,6 +294,7 @@ void pci_emul_msix_twrite(struct pci_vdev *dev, uint64_t offset, unsigned int si
 		if (pci_msix_enabled(dev))
 			msix_flush(dev, i);
 	}
+	pci_irqfds_update(dev);
 }
 
 /* ---- both ---- */
@@ -292,8 +311,10 @@ void pci_msi_config_written(struct pci_vdev *dev, unsigned int offset, unsigned 
 	pci_lintr_update(dev);
 	if (msi && pci_msi_enabled(dev))
 		msi_flush(dev);
-	if (msix)
-		msix_flush_all(dev);
+	if (!msix)
+		return;
+	msix_flush_all(dev);
+	pci_irqfds_update(dev);
 }
 
 void pci_intr_reset(struct pci_vdev *dev)
@@ -304,4 +325,5 @@ void pci_intr_reset(struct pci_vdev *dev)
 			(struct pci_msix_entry) { .control = PCI_MSIX_ENTRY_CTRL_MASKBIT };
 	if (dev->msix.pending)
 		memset(dev->msix.pending, 0, align_up(dev->msix.count, 64) / 8);
+	pci_irqfds_update(dev);
 }

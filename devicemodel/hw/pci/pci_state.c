@@ -182,6 +182,7 @@ static void function_apply(void *object, void *arg)
 		dev->dev_ops->vdev_apply(dev, staged->own);
 	state_apply(&function_state, dev, &staged->dev);
 	pci_lintr_update(dev);
+	pci_irqfds_update(dev);
 	pthread_mutex_unlock(&dev->lock);
 	pci_bars_update(dev);
 	pthread_mutex_unlock(&dev->pci->config_lock);

@@ -58,20 +58,33 @@ void platform_registers_write(const struct platform_register *table, size_t coun
 	}
 }
 
-void platform_isa_irq(struct vmctx *ctx, unsigned int gsi, unsigned int source, bool level)
+/* Set or clear the bit of @source in @set, a field of @gsi's, and have the line follow. */
+static void irq_change(struct vmctx *ctx, unsigned int gsi, uint8_t *set, unsigned int source,
+		       bool on)
 {
 	struct platform *platform = ctx->platform;
-	uint8_t before, *sources = &platform->irq_sources[gsi];
+	bool before, after;
 
 	pthread_mutex_lock(&platform->irq_lock);
-	before = *sources;
-	if (level)
-		*sources |= (uint8_t)BIT32(source);
+	before = platform->irq_sources[gsi] & ~platform->irq_blocked[gsi];
+	if (on)
+		*set |= (uint8_t)BIT32(source);
 	else
-		*sources &= (uint8_t)~BIT32(source);
-	if (!before != !*sources)
-		(void)ctx->hv->irq_line(ctx, gsi, *sources);
+		*set &= (uint8_t)~BIT32(source);
+	after = platform->irq_sources[gsi] & ~platform->irq_blocked[gsi];
+	if (before != after)
+		(void)vm_irq_line(ctx, gsi, after);
 	pthread_mutex_unlock(&platform->irq_lock);
+}
+
+void platform_irq(struct vmctx *ctx, unsigned int gsi, unsigned int source, bool level)
+{
+	irq_change(ctx, gsi, &ctx->platform->irq_sources[gsi], source, level);
+}
+
+void platform_irq_block(struct vmctx *ctx, unsigned int gsi, unsigned int source, bool blocked)
+{
+	irq_change(ctx, gsi, &ctx->platform->irq_blocked[gsi], source, blocked);
 }
 
 /* ---- The i8042: no keyboard and no mouse, but the command by which a PC resets itself ---- */
@@ -158,6 +171,17 @@ static int platform_create_parts(struct vmctx *ctx)
 	platform->pm = pm_create(ctx);
 	if (!platform->pm)
 		return -errno;
+	platform->pirq = pirq_create(ctx);
+	if (!platform->pirq)
+		return -errno;
+	if (ctx->needs_timers) {
+		platform->pit = pit_create(ctx);
+		if (!platform->pit)
+			return -errno;
+		platform->hpet = hpet_create(ctx);
+		if (!platform->hpet)
+			return -errno;
+	}
 	if (ctx->hv->no_cpus) {
 		platform->fw_cfg = fw_cfg_create(ctx);
 		if (!platform->fw_cfg)
@@ -194,6 +218,9 @@ void platform_destroy(struct vmctx *ctx)
 	for (unsigned int i = 0; i < PLATFORM_UARTS; i++)
 		uart_destroy(platform->uart[i]);
 	fw_cfg_destroy(platform->fw_cfg);
+	hpet_destroy(platform->hpet);
+	pirq_destroy(platform->pirq);
+	pit_destroy(platform->pit);
 	pm_destroy(platform->pm);
 	rtc_destroy(platform->rtc);
 	pthread_mutex_destroy(&platform->irq_lock);
@@ -209,6 +236,9 @@ void platform_reset(struct vmctx *ctx)
 		uart_reset(platform->uart[i]);
 	rtc_reset(platform->rtc);
 	pm_reset(platform->pm);
+	pit_reset(platform->pit);
+	hpet_reset(platform->hpet);
+	pirq_reset(platform->pirq);
 	fw_cfg_reset(platform->fw_cfg);
 }
 

@@ -14,7 +14,9 @@
 #define PM1_POWER_BUTTON 0x0100
 #define PM1_SLEEP_BUTTON 0x0200
 #define PM1_RTC 0x0400
+#define PM1_WAKE 0x8000 /* status only */
 #define PM1_ENABLES (PM1_TIMER | PM1_GLOBAL | PM1_POWER_BUTTON | PM1_SLEEP_BUTTON | PM1_RTC)
+#define PM1_WAKE_EVENTS (PM1_POWER_BUTTON | PM1_SLEEP_BUTTON | PM1_RTC)
 
 /* PM1 control register (ACPI 6.5, table 4.13) */
 #define PM1_SCI_EN 0x0001
@@ -89,7 +91,7 @@ static void pm_update_sci(struct pm *pm)
 	if (level == pm->sci_level)
 		return;
 	pm->sci_level = level;
-	(void)pm->ctx->hv->irq_line(pm->ctx, PM_SCI_GSI, level);
+	(void)vm_irq_line(pm->ctx, PM_SCI_GSI, level);
 }
 
 static void on_pm_timer(void *arg, uint32_t expirations)
@@ -101,12 +103,41 @@ static void on_pm_timer(void *arg, uint32_t expirations)
 	pm_update_sci(pm);
 }
 
-void pm_power_button(struct pm *pm)
+static void pm_event(struct pm *pm, uint16_t status)
 {
 	pthread_mutex_lock(&pm->lock);
-	pm->state.status |= PM1_POWER_BUTTON;
+	pm->state.status |= status;
 	pm_update_sci(pm);
 	pthread_mutex_unlock(&pm->lock);
+}
+
+void pm_power_button(struct pm *pm)
+{
+	pm_event(pm, PM1_POWER_BUTTON);
+}
+
+void pm_rtc_alarm(struct pm *pm)
+{
+	if (!pm)
+		return;
+	pm_event(pm, PM1_RTC);
+	if (vm_suspended(pm->ctx) && pm_wake_pending(pm))
+		vm_request(pm->ctx, VM_REQUEST_WAKE, 0);
+}
+
+bool pm_wake_pending(struct pm *pm)
+{
+	bool pending;
+
+	pthread_mutex_lock(&pm->lock);
+	pending = pm->state.status & pm->state.enable & PM1_WAKE_EVENTS;
+	pthread_mutex_unlock(&pm->lock);
+	return pending;
+}
+
+void pm_wake(struct pm *pm)
+{
+	pm_event(pm, PM1_WAKE);
 }
 
 /* ---- Registers ---- */
@@ -149,6 +180,19 @@ static uint32_t control_read(void *arg)
 	return ((struct pm *)arg)->state.control | PM1_SCI_EN;
 }
 
+static void pm_sleep(struct pm *pm, unsigned int type)
+{
+	struct vmctx *ctx = pm->ctx;
+
+	if (type == PM_SLEEP_TYPE_S5)
+		vm_request(ctx, VM_REQUEST_POWEROFF, 0);
+	else if (type == PM_SLEEP_TYPE_S3 && !ctx->hv->no_cpus)
+		vm_request(ctx, VM_REQUEST_SUSPEND, 0);
+	else
+		log_guest(ctx->log, "%s: the guest asks for a sleep state that there is not",
+			  ctx->config.name);
+}
+
 static void control_write(void *arg, uint32_t value, uint32_t mask)
 {
 	struct pm *pm = arg;
@@ -156,13 +200,8 @@ static void control_write(void *arg, uint32_t value, uint32_t mask)
 
 	/* GBL_RLS and SLP_EN are write-only (ACPI 6.5, table 4.13) */
 	pm->state.control = control & (PM1_BUS_MASTER_RELOAD | PM1_SLEEP_TYPE);
-	if (!(value & PM1_SLEEP_ENABLE))
-		return;
-	if ((control & PM1_SLEEP_TYPE) >> PM1_SLEEP_TYPE_SHIFT == PM_SLEEP_TYPE_S5)
-		vm_request(pm->ctx, VM_REQUEST_POWEROFF, 0);
-	else
-		log_guest(pm->ctx->log, "%s: the guest asks for a sleep state that there is not",
-			  pm->ctx->config.name);
+	if (value & PM1_SLEEP_ENABLE)
+		pm_sleep(pm, (control & PM1_SLEEP_TYPE) >> PM1_SLEEP_TYPE_SHIFT);
 }
 
 static uint32_t timer_read(void *arg)

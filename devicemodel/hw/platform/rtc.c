@@ -152,7 +152,7 @@ static void rtc_update_irq(struct rtc *rtc)
 	if (level == rtc->irq_level)
 		return;
 	rtc->irq_level = level;
-	(void)rtc->ctx->hv->irq_line(rtc->ctx, RTC_GSI, level);
+	platform_irq(rtc->ctx, RTC_GSI, PLATFORM_IRQ_DEFAULT, level);
 }
 
 /* Bring register C up to date. */
@@ -172,6 +172,8 @@ static void rtc_update(struct rtc *rtc)
 	cmos[RTC_REG_C] |= flags;
 	rtc->last = now;
 	rtc_update_irq(rtc);
+	if (flags & cmos[RTC_REG_B] & RTC_C_ALARM)
+		pm_rtc_alarm(rtc->ctx->platform->pm);
 }
 
 /* Nanoseconds from @now to the start of second @seconds, or to when we look again anyway. */

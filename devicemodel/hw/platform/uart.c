@@ -123,7 +123,7 @@ static void uart_update_irq(struct uart *uart)
 	if (level == uart->irq_level)
 		return;
 	uart->irq_level = level;
-	platform_isa_irq(uart->ctx, uart->gsi, uart->index, level);
+	platform_irq(uart->ctx, uart->gsi, uart->index, level);
 }
 
 /* ---- Modem status (data sheet, 8.7) ---- */
@@ -491,7 +491,7 @@ void uart_destroy(struct uart *uart)
 	pthread_mutex_lock(&uart->lock);
 	char_close(uart->chr);
 	if (uart->irq_level)
-		platform_isa_irq(uart->ctx, uart->gsi, uart->index, false);
+		platform_irq(uart->ctx, uart->gsi, uart->index, false);
 	pthread_mutex_unlock(&uart->lock);
 	pthread_mutex_destroy(&uart->lock);
 	free(uart);

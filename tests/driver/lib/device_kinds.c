@@ -6,10 +6,13 @@
 
 #include <linux/virtio_blk.h>
 #include <linux/virtio_net.h>
+#include <linux/virtio_scsi.h>
+#include <linux/virtio_vsock.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "../../unit/tap_lab.h"
+#include "vhost_model.h"
 #include "virtio_transport.h"
 
 #define BLK_SIZE MIB(1)
@@ -84,6 +87,58 @@ static bool console_make(struct kind_bench *bench, char *options, size_t size)
 	return true;
 }
 
+/* ---- virtio-vsock: a packet is sent; virtio-scsi: TEST UNIT READY. The kernel is a model. ---- */
+
+static struct vhost_model *model_make(struct kind_bench *bench, enum vhost_model_kind kind)
+{
+	static unsigned int hosts; /* each is on one of its own */
+
+	bench->model = vhost_model_create(kind, ++hosts);
+	return bench->model;
+}
+
+static void model_unmake(struct kind_bench *bench)
+{
+	vhost_model_release(bench->model);
+}
+
+static uint32_t vsock_fill(const struct virtio_driver *driver, uint8_t *out)
+{
+	struct virtio_vsock_hdr header = {
+		.src_cid = KIND_VSOCK_CID,
+		.dst_cid = 2,
+		.src_port = 1,
+		.dst_port = 1,
+		.type = VIRTIO_VSOCK_TYPE_STREAM,
+		.op = VIRTIO_VSOCK_OP_RST,
+	};
+
+	memcpy(out, &header, sizeof(header));
+	return sizeof(header);
+}
+
+static bool vsock_make(struct kind_bench *bench, char *options, size_t size)
+{
+	snprintf(options, size, "cid=%u,vhostfd=%d", KIND_VSOCK_CID,
+		 model_make(bench, VHOST_MODEL_VSOCK)->fd);
+	return true;
+}
+
+static uint32_t scsi_fill(const struct virtio_driver *driver, uint8_t *out)
+{
+	struct virtio_scsi_cmd_req request = { .lun = { 1, 1, 0x40 } };
+
+	memcpy(out, &request, sizeof(request));
+	return sizeof(request);
+}
+
+static bool scsi_make(struct kind_bench *bench, char *options, size_t size)
+{
+	snprintf(options, size, "wwpn=" VHOST_MODEL_WWPN ",vhostfd=%d",
+		 model_make(bench, VHOST_MODEL_SCSI)->fd);
+	return true;
+}
+
 /* ---- The table ---- */
 
 static const struct device_kind kinds[] = {
@@ -119,19 +174,50 @@ static const struct device_kind kinds[] = {
 	  .queue = 1,
 	  .fill = console_fill,
 	  .make = console_make },
+	{ .name = "virtio-vsock",
+	  .virtio_id = VIRTIO_ID_VSOCK,
+	  .pci_class = 0x0880,
+	  .offloaded = true,
+	  .queue = 1,
+	  .fill = vsock_fill,
+	  .make = vsock_make,
+	  .unmake = model_unmake },
+	{ .name = "virtio-scsi",
+	  .virtio_id = VIRTIO_ID_SCSI,
+	  .transitional_id = 0x1004,
+	  .pci_class = 0x0100,
+	  .offloaded = true,
+	  .queue = 2,
+	  .fill = scsi_fill,
+	  .in = sizeof(struct virtio_scsi_cmd_resp),
+	  .used = sizeof(struct virtio_scsi_cmd_resp),
+	  .make = scsi_make,
+	  .unmake = model_unmake },
+	{ .name = "virtio-rng-kernel",
+	  .apart = "the host's kernel has all of it, kicks and interrupts too; "
+		   "tests/driver/test_vbs" },
 };
 
-const struct device_kind *device_kind_at(unsigned int index)
+static const struct device_kind *kind_of(const struct virtio_ops *ops)
 {
-	const struct virtio_ops *ops = virtio_device_get(index);
-
-	if (!ops)
-		return NULL;
 	for (unsigned int i = 0; i < ARRAY_SIZE(kinds); i++)
 		if (!strcmp(kinds[i].name, ops->name))
 			return &kinds[i];
 	print_error("%s is registered: add it to the table in %s\n", ops->name, __FILE__);
 	abort();
+}
+
+const struct device_kind *device_kind_at(unsigned int index)
+{
+	const struct virtio_ops *ops;
+
+	for (unsigned int i = 0; (ops = virtio_device_get(i)); i++) {
+		const struct device_kind *kind = kind_of(ops);
+
+		if (!kind->apart && !index--)
+			return kind;
+	}
+	return NULL;
 }
 
 /* ---- Benches ---- */
@@ -304,7 +390,8 @@ void kind_tests_add(struct kind_tests *tests, const char *name, CMUnitTestFuncti
 		for (unsigned int j = 0; j < DRIVER_COMBINATIONS; j++) {
 			struct driver_params params = driver_params_at(j);
 
-			if (axes_have(axes, &params) && (!params.legacy || kind->transitional_id))
+			if (axes_have(axes, &params) && (!params.legacy || kind->transitional_id) &&
+			    (!params.packed || !kind->offloaded))
 				kind_tests_add_case(tests, name, test, kind, params);
 		}
 }

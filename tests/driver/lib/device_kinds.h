@@ -12,14 +12,18 @@
 #define KIND_SLOT 4 /* where kind_bench_create() puts the device */
 #define KIND_OTHER_SLOT 5 /* a virtio-rng that must go on whatever happens to it */
 #define KIND_REQUEST_MAX 256
+#define KIND_VSOCK_CID 42
 
 struct kind_bench;
+struct vhost_model;
 
 /*
  * struct device_kind
  * @name: as in -s
  * @virtio_id, @transitional_id, @pci_class: as the specification has them; @transitional_id 0: no
  *                                           legacy interface
+ * @offloaded: the kernel runs its rings (vhost): no packed ones, and rules broken in its words
+ * @apart: why tests over all kinds leave it out, else NULL
  * @queue: where a simple request goes
  * @fill: writes its readable part and says how long it is (up to KIND_REQUEST_MAX)
  * @in: bytes of its writable part; @used: the length that it is used with
@@ -30,6 +34,8 @@ struct kind_bench;
 struct device_kind {
 	const char *name;
 	uint16_t virtio_id, transitional_id, pci_class;
+	bool offloaded;
+	const char *apart;
 	uint16_t queue;
 	uint32_t (*fill)(const struct virtio_driver *driver, uint8_t *out);
 	uint32_t in, used;
@@ -37,15 +43,19 @@ struct device_kind {
 	void (*unmake)(struct kind_bench *bench);
 };
 
-/* struct kind_bench - a machine with a device of @kind at KIND_SLOT. @path: of its file, if any */
+/* struct kind_bench - a machine with a device of @kind at KIND_SLOT. @path: of its file, if any; @model: the kernel's part */
 struct kind_bench {
 	const struct device_kind *kind;
 	struct machine *machine;
 	struct pci_vdev *dev;
 	char path[64];
+	struct vhost_model *model;
 };
 
-/* The @index-th registered kind, NULL behind the last; fails the test if the table lacks it. */
+/*
+ * The @index-th registered kind, without those that stand apart; NULL behind the last. Fails the test
+ * if the table lacks one.
+ */
 const struct device_kind *device_kind_at(unsigned int index);
 
 /* @options: more of them, or NULL. NULL, with the reason printed, if there can be none here. */

@@ -8,6 +8,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+static struct vmctx *latest;
+
+struct vmctx *inproc_latest(void)
+{
+	return latest;
+}
+
 static bool inproc_available(struct logger *log)
 {
 	return true;
@@ -23,6 +30,7 @@ static int inproc_create(struct vmctx *ctx)
 	for (unsigned int i = 0; i < INPROC_IRQFDS; i++)
 		port->irqfds[i].fd = -1;
 	ctx->hv_data = port;
+	latest = ctx;
 	return 0;
 }
 
@@ -67,18 +75,22 @@ static int inproc_irq_line(struct vmctx *ctx, unsigned int gsi, bool level)
 	return 0;
 }
 
+static void record_msi(struct inproc *port, const struct hv_msi *msi)
+{
+	port->msis[port->msi_count++ % INPROC_MSIS] = *msi;
+	port->msi_by_data[msi->data & 0xffff]++;
+}
+
 static int inproc_msi(struct vmctx *ctx, const struct hv_msi *msi)
 {
 	struct inproc *port = inproc_of(ctx);
 	int error = 0;
 
 	pthread_mutex_lock(&port->lock);
-	if (port->fail_msi) {
+	if (port->fail_msi)
 		error = -EINVAL;
-	} else {
-		port->msis[port->msi_count++ % INPROC_MSIS] = *msi;
-		port->msi_by_data[msi->data & 0xffff]++;
-	}
+	else
+		record_msi(port, msi);
 	pthread_mutex_unlock(&port->lock);
 	return error;
 }
@@ -119,13 +131,22 @@ static int inproc_ioeventfd(struct vmctx *ctx, const struct hv_ioeventfd *io, bo
 	return error;
 }
 
+/* KVM does it at the signal; here it is when somebody asks, and before anything changes. */
+static void irqfd_inject(struct inproc *port, const struct inproc_irqfd *irqfd)
+{
+	uint64_t count;
+
+	if (irqfd->fd >= 0 && read(irqfd->fd, &count, sizeof(count)) == sizeof(count))
+		record_msi(port, &irqfd->msi);
+}
+
 static int inproc_irqfd_add(struct vmctx *ctx, int fd, const struct hv_msi *msi)
 {
 	struct inproc *port = inproc_of(ctx);
 	int handle = -ENOSPC;
 
 	pthread_mutex_lock(&port->lock);
-	for (int i = 0; i < INPROC_IRQFDS && handle < 0; i++) {
+	for (int i = 0; i < INPROC_IRQFDS && handle < 0 && !port->no_irqfds; i++) {
 		if (port->irqfds[i].fd >= 0)
 			continue;
 		port->irqfds[i] = (struct inproc_irqfd) { .fd = fd, .msi = *msi };
@@ -138,11 +159,16 @@ static int inproc_irqfd_add(struct vmctx *ctx, int fd, const struct hv_msi *msi)
 static int inproc_irqfd_update(struct vmctx *ctx, int handle, const struct hv_msi *msi)
 {
 	struct inproc *port = inproc_of(ctx);
+	int error = 0;
 
 	pthread_mutex_lock(&port->lock);
-	port->irqfds[handle].msi = *msi;
+	irqfd_inject(port, &port->irqfds[handle]);
+	if (port->fail_irqfd_update)
+		error = -EIO;
+	else
+		port->irqfds[handle].msi = *msi;
 	pthread_mutex_unlock(&port->lock);
-	return 0;
+	return error;
 }
 
 static void inproc_irqfd_remove(struct vmctx *ctx, int handle, int fd)
@@ -150,6 +176,7 @@ static void inproc_irqfd_remove(struct vmctx *ctx, int handle, int fd)
 	struct inproc *port = inproc_of(ctx);
 
 	pthread_mutex_lock(&port->lock);
+	irqfd_inject(port, &port->irqfds[handle]);
 	port->irqfds[handle].fd = -1;
 	pthread_mutex_unlock(&port->lock);
 }
@@ -178,7 +205,21 @@ unsigned int inproc_msi_count(struct vmctx *ctx, uint16_t data)
 	unsigned int count;
 
 	pthread_mutex_lock(&port->lock);
+	for (unsigned int i = 0; i < INPROC_IRQFDS; i++)
+		irqfd_inject(port, &port->irqfds[i]);
 	count = port->msi_by_data[data];
+	pthread_mutex_unlock(&port->lock);
+	return count;
+}
+
+unsigned int inproc_irqfd_count(struct vmctx *ctx)
+{
+	struct inproc *port = inproc_of(ctx);
+	unsigned int count = 0;
+
+	pthread_mutex_lock(&port->lock);
+	for (unsigned int i = 0; i < INPROC_IRQFDS; i++)
+		count += port->irqfds[i].fd >= 0;
 	pthread_mutex_unlock(&port->lock);
 	return count;
 }

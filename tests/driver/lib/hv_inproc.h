@@ -27,12 +27,14 @@ struct inproc_irqfd {
  * @msi_by_data: how many messages came with this data (low 16 bits)
  * @line, @rises: level of each GSI, and how often it went up
  * @fail_msi: delivery fails, as with a bad address
+ * @no_irqfds: irqfd_add() has none left; @fail_irqfd_update: messages cannot be changed
  * @signals: writes that an ioeventfd took; @traps: accesses that went to tenon
  */
 struct inproc {
 	pthread_mutex_t lock;
 	bool use_ioeventfds;
 	bool fail_msi;
+	bool no_irqfds, fail_irqfd_update;
 	struct hv_msi msis[INPROC_MSIS];
 	uint64_t msi_count;
 	uint32_t msi_by_data[0x10000];
@@ -52,8 +54,14 @@ static inline struct inproc *inproc_of(struct vmctx *ctx)
 	return ctx->hv_data;
 }
 
-/* Messages recorded with @data; any thread. */
+/* The VM that was made last: for what knows no other. */
+struct vmctx *inproc_latest(void);
+
+/* Messages recorded with @data, and those that irqfds were signalled for until now; any thread. */
 unsigned int inproc_msi_count(struct vmctx *ctx, uint16_t data);
+
+/* irqfds that are bound now; any thread. */
+unsigned int inproc_irqfd_count(struct vmctx *ctx);
 
 /* Level of GSI @gsi now; any thread. */
 bool inproc_line(struct vmctx *ctx, unsigned int gsi);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "logger.h"
 #include "virtio_transport.h"
 
 #define CHAINS_PER_TURN 1024
@@ -47,7 +48,7 @@ static void vq_clear(struct vqueue_info *vq)
 
 static void vq_notify_device(struct virtio_common *vc, struct vqueue_info *vq)
 {
-	if (!vq->enabled || vq->broken || !vc->running)
+	if (!vq->enabled || vq->broken || vq->offloaded || !vc->running)
 		return;
 	/* A driver that adds buffers as fast as they are used must not keep others waiting. */
 	vq->turn = CHAINS_PER_TURN;
@@ -147,16 +148,17 @@ void virtio_device_error(struct virtio_common *vc, struct vqueue_info *vq, const
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	if (vq)
-		log_guest(vc->log, "%s: queue %u: %s; the device needs a reset", vc->name,
-			  vq->index, text);
+		log_guest_of(vc->log, vc, "%s: queue %u: %s; the device needs a reset", vc->name,
+			     vq->index, text);
 	else
-		log_guest(vc->log, "%s: %s; the device needs a reset", vc->name, text);
+		log_guest_of(vc->log, vc, "%s: %s; the device needs a reset", vc->name, text);
 	for (unsigned int i = 0; i < vc->nvq; i++)
 		vc->vqs[i].broken = true;
 	if (vc->status & VIRTIO_CONFIG_S_NEEDS_RESET)
 		return;
 	vc->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
 	virtio_update_running(vc);
+	virtio_stop_offload(vc);
 	/* virtio 1.4, 2.1.2 */
 	if (vc->status & VIRTIO_CONFIG_S_DRIVER_OK)
 		vc->transport->notify_config(vc);
@@ -343,6 +345,10 @@ void virtio_queue_kick(struct virtio_common *vc, uint32_t index)
 {
 	if (index >= vc->nvq)
 		return;
+	if (vc->vqs[index].offloaded) {
+		vc->transport->kick_later(vc, &vc->vqs[index]);
+		return;
+	}
 	/* A legacy driver may use its queues before DRIVER_OK (virtio 1.4, 3.1.2). */
 	if (vc->legacy_driver && vc->vqs[index].enabled)
 		features_finalize(vc);

@@ -62,11 +62,15 @@ struct blk_queue {
 	bool dropping;
 };
 
+/* As in the choices of "cache". */
+enum blk_cache { BLK_WRITEBACK, BLK_WRITETHROUGH };
+
 struct virtio_blk {
 	struct virtio_common vc;
 	char *path, *serial;
 	bool read_only, direct;
 	uint64_t queue_count, threads;
+	unsigned int cache; /* enum blk_cache */
 
 	struct block_backend *block;
 	struct virtio_blk_config *config; /* vc.config */
@@ -400,7 +404,7 @@ static void blk_fill_config(struct virtio_blk *blk)
 	config->blk_size = info.logical_block_size;
 	config->min_io_size = (uint16_t)(info.physical_block_size / info.logical_block_size);
 	config->physical_block_exp = (uint8_t)__builtin_ctz(config->min_io_size);
-	config->wce = 1;
+	config->wce = blk->cache == BLK_WRITEBACK;
 	config->num_queues = (uint16_t)blk->queue_count;
 	if (info.read_only)
 		return;
@@ -421,6 +425,11 @@ static void blk_offer_features(struct virtio_blk *blk)
 	block_get_info(blk->block, &info);
 	if (blk->queue_count > 1)
 		virtio_offer(&blk->vc, VIRTIO_BLK_F_MQ);
+	/* Without both, the cache is writethrough (virtio 1.4, 5.2.6.2). */
+	if (blk->cache == BLK_WRITEBACK) {
+		virtio_offer(&blk->vc, VIRTIO_BLK_F_FLUSH);
+		virtio_offer(&blk->vc, VIRTIO_BLK_F_CONFIG_WCE);
+	}
 	if (info.read_only)
 		virtio_offer(&blk->vc, VIRTIO_BLK_F_RO);
 	else
@@ -446,7 +455,7 @@ static void blk_reset(void *dev)
 	struct virtio_blk *blk = dev;
 
 	blk_drop(blk, NULL);
-	blk->config->wce = 1;
+	blk->config->wce = blk->cache == BLK_WRITEBACK;
 }
 
 static void blk_queue_reset(void *dev, struct vqueue_info *vq)
@@ -558,6 +567,8 @@ static const struct option_desc blk_options[] = {
 	{ "ro", OPTION_BOOL, BLK(read_only),
 	  .help = "attach it read-only; several VMs may then share it" },
 	{ "direct", OPTION_BOOL, BLK(direct), .help = "bypass the host's page cache (O_DIRECT)" },
+	{ "cache", OPTION_ENUM, BLK(cache), .def = "writeback", .choices = "writeback|writethrough",
+	  .help = "writethrough: a write is done when it is on the disk, and the guest cannot change that" },
 	{ "serial", OPTION_STRING, BLK(serial),
 	  .help = "serial number that the guest sees, up to 20 bytes" },
 	{ "queues", OPTION_UINT, BLK(queue_count), .def = "1", .min = 1, .max = BLK_QUEUES_MAX,
@@ -581,8 +592,7 @@ VIRTIO_DEVICE(virtio_blk, {
 	.device_id = VIRTIO_ID_BLOCK, .nvq = 1, .queue_size = BLK_QUEUE_SIZE,
 	.priv_size = sizeof(struct virtio_blk), .cfgsize = BLK_CONFIG_SIZE,
 	.features.bits[0] = BIT64(VIRTIO_BLK_F_SEG_MAX) | BIT64(VIRTIO_BLK_F_BLK_SIZE) |
-			    BIT64(VIRTIO_BLK_F_TOPOLOGY) | BIT64(VIRTIO_BLK_F_FLUSH) |
-			    BIT64(VIRTIO_BLK_F_CONFIG_WCE),
+			    BIT64(VIRTIO_BLK_F_TOPOLOGY),
 	.options = blk_options,
 	.init = blk_init, .deinit = blk_deinit, .reset = blk_reset,
 	.quiesce = blk_quiesce, .qnotify = blk_qnotify, .queue_reset = blk_queue_reset,

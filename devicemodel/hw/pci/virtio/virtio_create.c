@@ -45,6 +45,11 @@ const struct option_desc virtio_common_options[] = {
 	  .offset = COMMON(opt_access_platform),
 	  .def = "off",
 	  .help = "offer VIRTIO_F_ACCESS_PLATFORM and VIRTIO_F_ORDER_PLATFORM" },
+	{ .name = "msix",
+	  .type = OPTION_BOOL,
+	  .offset = COMMON(opt_msix),
+	  .def = "on",
+	  .help = "interrupts by MSI-X; off leaves one MSI and the line" },
 	{ .name = "queue_size",
 	  .type = OPTION_UINT,
 	  .offset = COMMON(opt_queue_size),
@@ -103,7 +108,7 @@ static int vq_create(struct virtio_common *vc, struct vqueue_info *vq, uint16_t 
 	vq->index = index;
 	vq->size = vq->size_max = vq->size_written = size;
 	vq->msix_vector = VIRTIO_NO_VECTOR;
-	vq->kick_fd = -1;
+	vq->kick_fd = vq->call_fd = -1;
 	vq->ops = &vq_split_ops;
 	vq->slots = calloc(size, sizeof(*vq->slots));
 	vq->order = calloc(size, sizeof(*vq->order));

@@ -1,103 +1,103 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * virtio-net: the network device (virtio 1.4, 5.1) on a tap: life cycle, features, configuration
- * space, and transmission.
+ * virtio-net: the network device (virtio 1.4, 5.1) on a tap: life cycle, queues, features,
+ * configuration space.
  */
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "virtio_net.h"
 
-#define TX_BUDGET 256 /* frames a turn, so that a busy queue leaves other devices theirs */
+#define BUSYLOOP_MAX 1000000
 #define MTU_MIN 68 /* virtio 1.4, 5.1.4.1 */
 #define MTU_MAX 65535
 
 /* What this device has of the configuration space: all up to speed and duplex. */
 #define CONFIG_SIZE offsetof(struct virtio_net_config, speed)
 
-/* ---- Transmission (virtio 1.4, 5.1.9.2) ---- */
+/* ---- Queues (virtio 1.4, 5.1.2) ---- */
 
-static int tx_malformed(struct virtio_net *net, const char *how)
+/* max_virtqueue_pairs counts only for who negotiated MQ. */
+static unsigned int net_pairs_known(const struct virtio_net *net)
 {
-	log_guest(net->vc.log, "%s: dropped a frame of the driver's that %s", net->vc.name, how);
-	return -EINVAL;
+	return virtio_has_feature(&net->vc, VIRTIO_NET_F_MQ) ? net->pair_count : 1;
 }
 
-static int tx_frame(struct virtio_net *net, const struct vq_chain *chain)
+static bool net_is_ctrl(const struct virtio_net *net, const struct vqueue_info *vq)
 {
-	struct virtio_net_hdr_v1 header = { 0 };
-	struct net_tx *tx = &net->tx;
-	uint64_t frame_len;
-	int count;
-
-	if (chain->out_len < net->header_size + ETH_HLEN)
-		return tx_malformed(net, "is shorter than its headers");
-	frame_len = chain->out_len - net->header_size;
-	if (frame_len > NET_FRAME_MAX)
-		return tx_malformed(net, "is longer than 64 KiB");
-	iov_to_buf(chain->iov, chain->out_count, 0, &header, net->header_size);
-	if (!net_tx_header(&net->vc.negotiated_caps, (size_t)frame_len, &header))
-		return tx_malformed(net,
-				    "asks for an offload that was not negotiated or cannot be");
-
-	tx->iov[0] = (struct iovec) { &header, sizeof(header) };
-	count = iov_slice(chain->iov, chain->out_count, net->header_size, frame_len, tx->iov + 1,
-			  NET_CHAIN_IOV);
-	return count < 0 ? count : net_send(net->backend, tx->iov, count + 1);
+	return vq->index == NET_PAIR_QUEUES * net_pairs_known(net);
 }
 
-/*
- * What the host does not take at once is lost, as on any Ethernet whose queue is full: keeping it
- * would let a slow host hold the driver's memory, and the driver gains nothing from waiting.
- */
-static void net_tx_run(struct virtio_net *net)
+/* The pair in use that @vq belongs to, or NULL. */
+static struct net_pair *net_pair_of(struct virtio_net *net, const struct vqueue_info *vq)
 {
-	struct vqueue_info *vq = net->tx.vq;
-	unsigned int budget = TX_BUDGET;
-	struct vq_chain chain;
+	unsigned int pair = vq->index / NET_PAIR_QUEUES;
 
-	while (budget && vq_has_descs(vq) &&
-	       vq_pop(vq, &chain, net->tx.chain_iov, NET_CHAIN_IOV) > 0) {
-		if (tx_frame(net, &chain))
-			net->counters.tx_dropped++;
-		else
-			net->counters.tx_frames++;
-		vq_relchain(vq, chain.idx, 0);
-		budget--;
-	}
-	vq_endchains(vq, budget > 0);
-	if (!budget)
-		event_set_timer(net->again, 1, 0);
+	return pair < MIN(net_pairs_known(net), net->pairs_used) ? &net->pairs[pair] : NULL;
 }
 
-/* ---- Queues ---- */
+static void net_pair_kick(struct net_pair *pair, struct vqueue_info *vq)
+{
+	/* A queue that was reset may be back, and with it all that the kernel needs. */
+	if (!net_vhost_start(pair->net) && pair->net->vhost.running)
+		return;
+	if (vq->index % NET_PAIR_QUEUES == NET_QUEUE_RX)
+		net_rx_kick(pair);
+	else
+		net_tx_run(pair);
+}
 
 static void net_qnotify(void *dev, struct vqueue_info *vq)
 {
 	struct virtio_net *net = dev;
+	struct net_pair *pair = net_pair_of(net, vq);
 
 	if (!vq->enabled || !net->vc.running)
 		return;
-	if (vq->index == NET_QUEUE_RX)
-		net_rx_kick(net);
-	else if (vq->index == NET_QUEUE_TX)
-		net_tx_run(net);
-	else
+	if (pair)
+		net_pair_kick(pair, vq);
+	else if (net_is_ctrl(net, vq))
 		net_ctrl_run(net, vq);
-}
-
-static void net_again(void *dev, uint32_t expirations)
-{
-	struct virtio_net *net = dev;
-
-	net_qnotify(net, &net->vc.vqs[NET_QUEUE_TX]);
-	net_qnotify(net, &net->vc.vqs[NET_QUEUE_CTRL]);
 }
 
 static void net_queue_reset(void *dev, struct vqueue_info *vq)
 {
-	if (vq->index == NET_QUEUE_RX)
-		net_rx_stop(dev, false);
+	struct virtio_net *net = dev;
+	struct net_pair *pair = net_pair_of(net, vq);
+
+	if (!pair)
+		return;
+	net_vhost_stop(net);
+	if (vq->index % NET_PAIR_QUEUES == NET_QUEUE_RX)
+		net_rx_stop(pair, false);
+}
+
+static void net_stop_receiving(struct virtio_net *net, bool give_back)
+{
+	for (unsigned int i = 0; i < net->pair_count; i++)
+		net_rx_stop(&net->pairs[i], give_back);
+}
+
+bool net_set_pairs(struct virtio_net *net, uint16_t count)
+{
+	int error;
+
+	if (count == net->pairs_used)
+		return true;
+	net_vhost_stop(net);
+	for (unsigned int i = count; i < net->pairs_used; i++)
+		net_rx_stop(&net->pairs[i], true);
+	error = net_set_queues(net->backend, count);
+	net->pairs_used = error ? 1 : count;
+	if (error)
+		log_guest(net->vc.log, "%s: the tap cannot use %u queues: %s", net->vc.name, count,
+			  strerror(-error));
+	net_vhost_start(net);
+	for (unsigned int i = 0; i < net->pairs_used && !net->vhost.running; i++)
+		net_rx_run(&net->pairs[i]);
+	return !error;
 }
 
 /* ---- Link ---- */
@@ -124,9 +124,11 @@ static void net_link_changed(void *arg, bool up)
 	virtio_config_changed(&net->vc);
 }
 
-static void net_readable(void *arg)
+static void net_readable(void *arg, unsigned int queue)
 {
-	net_rx_run(arg);
+	struct virtio_net *net = arg;
+
+	net_rx_run(&net->pairs[queue]);
 }
 
 static const struct net_backend_ops net_backend_ops = {
@@ -176,12 +178,20 @@ static void net_cfgwrite(void *dev, uint32_t offset, uint32_t size, uint32_t val
 
 /* ---- Life cycle ---- */
 
+/* Legacy drivers too (3.1.2). Before it user space serves those that cannot wait for it. */
+static void net_set_status(void *dev, uint8_t status)
+{
+	net_vhost_start(dev);
+}
+
 static void net_reset(void *dev)
 {
 	struct virtio_net *net = dev;
 
-	net_rx_stop(net, false);
-	event_set_timer(net->again, 0, 0);
+	net_vhost_stop(net);
+	net_stop_receiving(net, false);
+	net->vhost.blocked = false;
+	net_set_pairs(net, 1); /* virtio 1.4, 5.1.9.5.6.2 */
 	net_ctrl_reset(net);
 	net->header_size = sizeof(struct virtio_net_hdr_v1);
 	net->guest_offloads = 0;
@@ -192,8 +202,8 @@ static void net_quiesce(void *dev)
 {
 	struct virtio_net *net = dev;
 
-	net_rx_stop(net, true);
-	event_set_timer(net->again, 0, 0);
+	net_vhost_stop(net);
+	net_stop_receiving(net, true);
 }
 
 /* The link may be another one than before: a saved state is loaded with the tap of this host. */
@@ -208,24 +218,39 @@ static void net_resume(void *dev)
 	net_announce(net);
 	if (changed || net->config->status & VIRTIO_NET_S_ANNOUNCE)
 		virtio_config_changed(&net->vc);
+	net_vhost_start(net);
+}
+
+static void net_log_counters(const struct virtio_net *net)
+{
+	const struct net_counters *counters = &net->counters;
+	char vhost[64] = "";
+
+	if (net->vhost.starts)
+		snprintf(vhost, sizeof(vhost), "; and in the kernel, which took over %llu times",
+			 (unsigned long long)net->vhost.starts);
+	log_debug(
+		net->vc.log,
+		"%s: received %llu frames, dropped %llu, filtered %llu; sent %llu, dropped %llu%s",
+		net->vc.name, (unsigned long long)counters->rx_frames,
+		(unsigned long long)counters->rx_dropped, (unsigned long long)counters->rx_filtered,
+		(unsigned long long)counters->tx_frames, (unsigned long long)counters->tx_dropped,
+		vhost);
 }
 
 static void net_deinit(void *dev)
 {
 	struct virtio_net *net = dev;
-	const struct net_counters *counters = &net->counters;
 
-	log_debug(
-		net->vc.log,
-		"%s: received %llu frames, dropped %llu, filtered %llu; sent %llu, dropped %llu",
-		net->vc.name, (unsigned long long)counters->rx_frames,
-		(unsigned long long)counters->rx_dropped, (unsigned long long)counters->rx_filtered,
-		(unsigned long long)counters->tx_frames, (unsigned long long)counters->tx_dropped);
+	net_log_counters(net);
+	net_vhost_deinit(net);
 	net_close(net->backend);
-	event_remove(net->again);
-	event_remove(net->rx.patience);
+	for (unsigned int i = 0; i < net->pair_count; i++)
+		event_remove(net->pairs[i].rx.patience);
+	free(net->pairs);
 	net->backend = NULL;
-	net->again = net->rx.patience = NULL;
+	net->pairs = NULL;
+	net->pair_count = 0;
 }
 
 static int net_check_options(struct virtio_net *net)
@@ -282,21 +307,55 @@ static void net_init_offloads(struct virtio_net *net)
 	virtio_offer(&net->vc, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
 }
 
+static int net_init_pairs(struct virtio_net *net)
+{
+	struct virtio_common *vc = &net->vc;
+	unsigned int count = (unsigned int)net->opt_queues;
+	int error = virtio_set_queues(vc, NET_PAIR_QUEUES * count + 1);
+
+	net->pairs = calloc(count, sizeof(*net->pairs));
+	if (error || !net->pairs) {
+		log_error(vc->log, "%s: queues=%u: out of memory", vc->name, count);
+		return -ENOMEM;
+	}
+	net->pair_count = count;
+	net->pairs_used = 1;
+	for (unsigned int i = 0; i < count; i++) {
+		struct net_pair *pair = &net->pairs[i];
+
+		pair->net = net;
+		pair->index = i;
+		pair->vhost_fd = -1;
+		pair->rx.vq = &vc->vqs[NET_PAIR_QUEUES * i + NET_QUEUE_RX];
+		pair->tx.vq = &vc->vqs[NET_PAIR_QUEUES * i + NET_QUEUE_TX];
+		pair->rx.patience = event_add_timer(vc->loop, vc->lock, net_rx_impatient, pair);
+		if (!pair->rx.patience) {
+			log_error(vc->log, "%s: cannot make a timer: %m", vc->name);
+			return -ENOMEM;
+		}
+	}
+	net->config->max_virtqueue_pairs = (uint16_t)count;
+	if (count > 1)
+		virtio_offer(vc, VIRTIO_NET_F_MQ);
+	return 0;
+}
+
 static int net_open_backend(struct virtio_net *net)
 {
 	struct virtio_common *vc = &net->vc;
 	struct net_config config = { .tap = net->opt_tap,
-				     .fd = net->opt_fd ? (int)net->opt_fd : -1 };
+				     .fd = net->opt_fd ? (int)net->opt_fd : -1,
+				     .queues = net->pair_count };
 
-	net->again = event_add_timer(vc->loop, vc->lock, net_again, net);
-	net->rx.patience = event_add_timer(vc->loop, vc->lock, net_rx_impatient, net);
-	if (!net->again || !net->rx.patience) {
-		log_error(vc->log, "%s: cannot make a timer: %m", vc->name);
-		return -ENOMEM;
-	}
 	net->backend =
 		net_open(vc->log, vc->name, &config, vc->loop, vc->lock, &net_backend_ops, net);
-	return net->backend ? 0 : -errno;
+	if (!net->backend)
+		return -errno;
+	net_init_mac(net);
+	net_init_mtu(net);
+	net_init_offloads(net);
+	net_set_link(net, net_link_up(net->backend));
+	return 0;
 }
 
 static int net_init(void *dev)
@@ -307,20 +366,18 @@ static int net_init(void *dev)
 	if (error)
 		return error;
 	net->config = (struct virtio_net_config *)net->vc.config;
-	net->rx.vq = &net->vc.vqs[NET_QUEUE_RX];
-	net->tx.vq = &net->vc.vqs[NET_QUEUE_TX];
-	error = net_open_backend(net);
-	if (error) {
+	if (net->opt_mrg_rxbuf)
+		virtio_offer(&net->vc, VIRTIO_NET_F_MRG_RXBUF);
+	error = net_init_pairs(net);
+	if (!error)
+		error = net_open_backend(net);
+	if (!error)
+		error = net_vhost_init(net);
+	if (error)
 		net_deinit(net);
-		return error;
-	}
-	net_init_mac(net);
-	net_init_mtu(net);
-	net_init_offloads(net);
-	net->config->max_virtqueue_pairs = 1;
-	net_set_link(net, net_link_up(net->backend));
-	net_reset(net);
-	return 0;
+	else
+		net_reset(net);
+	return error;
 }
 
 /* clang-format off */
@@ -335,21 +392,33 @@ static const struct option_desc net_options[] = {
 	  .max = MTU_MAX, .help = "MTU the driver is told, by default the interface's" },
 	{ "offload", OPTION_BOOL, .offset = offsetof(struct virtio_net, opt_offload), .def = "on",
 	  .help = "leave checksums and segmentation to the host where possible" },
+	{ "mrg_rxbuf", OPTION_BOOL, .offset = offsetof(struct virtio_net, opt_mrg_rxbuf), .def = "on",
+	  .help = "offer VIRTIO_NET_F_MRG_RXBUF: a frame may be spread over several buffers" },
+	{ "queues", OPTION_UINT, .offset = offsetof(struct virtio_net, opt_queues), .def = "1",
+	  .min = 1, .max = NET_BACKEND_QUEUES_MAX,
+	  .help = "pairs of a receive and a transmit queue" },
+	{ "vhost", OPTION_ENUM, OPTION_FLAG, offsetof(struct virtio_net, opt_vhost), .def = "off",
+	  .choices = "off|on|auto",
+	  .help = "leave the queues to the kernel (/dev/vhost-net); auto: if it can" },
+	{ "busyloop", OPTION_UINT, .offset = offsetof(struct virtio_net, opt_busyloop),
+	  .max = BUSYLOOP_MAX,
+	  .help = "microseconds that the kernel polls the queues before it sleeps, with vhost" },
 	{},
 };
 
 VIRTIO_DEVICE(virtio_net, {
 	.name = "virtio-net", .summary = "Ethernet over a tap interface of the host",
-	.device_id = VIRTIO_ID_NET, .nvq = NET_QUEUES, .queue_size = NET_QUEUE_SIZE,
+	.device_id = VIRTIO_ID_NET, .nvq = NET_PAIR_QUEUES + 1, .queue_size = NET_QUEUE_SIZE,
 	.priv_size = sizeof(struct virtio_net), .cfgsize = CONFIG_SIZE,
 	.features = { { BIT64(VIRTIO_NET_F_MAC) | BIT64(VIRTIO_NET_F_STATUS) |
-			BIT64(VIRTIO_NET_F_MRG_RXBUF) | BIT64(VIRTIO_NET_F_CTRL_VQ) |
+			BIT64(VIRTIO_NET_F_CTRL_VQ) |
 			BIT64(VIRTIO_NET_F_CTRL_RX) | BIT64(VIRTIO_NET_F_CTRL_RX_EXTRA) |
 			BIT64(VIRTIO_NET_F_CTRL_VLAN) | BIT64(VIRTIO_NET_F_CTRL_MAC_ADDR) |
 			BIT64(VIRTIO_NET_F_GUEST_ANNOUNCE) } },
 	.options = net_options, .init = net_init, .deinit = net_deinit, .reset = net_reset,
 	.quiesce = net_quiesce, .resume = net_resume, .qnotify = net_qnotify,
-	.queue_reset = net_queue_reset, .cfgwrite = net_cfgwrite,
+	.queue_reset = net_queue_reset, .cfgwrite = net_cfgwrite, .set_status = net_set_status,
+	.offload = net_vhost_switch,
 	.apply_features = net_apply_features, .state = &net_state, .config_state = net_config_state,
 });
 /* clang-format on */

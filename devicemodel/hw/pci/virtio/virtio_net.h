@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Between the files of virtio-net: the device and transmission (virtio_net.c), reception
- * (virtio_net_rx.c), the control queue (virtio_net_ctrl.c), and the rules for headers and for the
- * receive filter, which need no device (virtio_net_rules.c).
+ * Between the files of virtio-net: the device (virtio_net.c), its data path in user space, reception
+ * (virtio_net_rx.c) and transmission (virtio_net_tx.c), or in the kernel (virtio_net_vhost.c), the
+ * control queue (virtio_net_ctrl.c), and the rules for headers and for the receive filter, which need
+ * no device (virtio_net_rules.c).
  */
 #ifndef TENON_VIRTIO_NET_H
 #define TENON_VIRTIO_NET_H
@@ -11,6 +12,7 @@
 #include <linux/virtio_net.h>
 
 #include "net_backend.h"
+#include "vhost.h"
 #include "virtio.h"
 
 #ifndef VIRTIO_NET_F_GUEST_USO4
@@ -20,7 +22,11 @@
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5
 #endif
 
-enum { NET_QUEUE_RX, NET_QUEUE_TX, NET_QUEUE_CTRL, NET_QUEUES };
+/*
+ * virtio 1.4, 5.1.2: a pair has two queues; the control queue is behind all pairs if MQ was negotiated,
+ * else behind the first one.
+ */
+enum { NET_QUEUE_RX, NET_QUEUE_TX, NET_PAIR_QUEUES };
 
 #define NET_QUEUE_SIZE 256
 #define NET_VLAN_LEN 4
@@ -117,6 +123,36 @@ struct net_tx {
 	struct iovec iov[NET_CHAIN_IOV + 1];
 };
 
+struct virtio_net;
+
+/*
+ * A receive and a transmit queue, and the back end's queue that they are for.
+ * @vhost, @vhost_vqs, @vhost_fd: the kernel's part (virtio_net_vhost.c); @vhost_fd is -1 without one
+ */
+struct net_pair {
+	struct virtio_net *net;
+	unsigned int index;
+	struct net_rx rx;
+	struct net_tx tx;
+	struct vhost_dev vhost;
+	struct vhost_vq vhost_vqs[NET_PAIR_QUEUES];
+	int vhost_fd;
+};
+
+/* enum net_vhost_option - vhost=, as its choices. */
+enum net_vhost_option { NET_VHOST_OFF, NET_VHOST_ON, NET_VHOST_AUTO };
+
+/*
+ * @wanted: the kernel is to run the queues while it can; @running: it does
+ * @busy: it is being stopped: what that brings about must not start it
+ * @blocked: it cannot, until the driver begins anew
+ * @starts: how often it took over
+ */
+struct net_vhost {
+	bool wanted, running, busy, blocked;
+	uint64_t starts;
+};
+
 struct net_counters {
 	uint64_t rx_frames, rx_filtered, rx_dropped;
 	uint64_t tx_frames, tx_dropped;
@@ -124,40 +160,66 @@ struct net_counters {
 
 /*
  * @config: vc.config
- * @again: calls the queues again that had more work than one turn allows
+ * @pairs, @pair_count: all that there are; the first @pairs_used are those the driver uses
  * @header_size: of the header the driver uses, 10 or 12
  * @guest_offloads: the VIRTIO_NET_F_GUEST_ offloads in force
  */
 struct virtio_net {
 	struct virtio_common vc;
 	char *opt_tap;
-	uint64_t opt_fd, opt_mtu;
+	uint64_t opt_fd, opt_mtu, opt_queues, opt_busyloop;
 	uint8_t opt_mac[ETH_ALEN];
-	bool opt_offload;
+	bool opt_offload, opt_mrg_rxbuf;
+	unsigned int opt_vhost;
 
 	struct net_backend *backend;
 	struct virtio_net_config *config;
-	struct event_source *again;
+	struct net_pair *pairs;
+	unsigned int pair_count;
+	uint16_t pairs_used;
 	uint8_t mac[ETH_ALEN];
 	uint32_t header_size;
 	uint64_t guest_offloads;
 	struct net_filter filter;
 	struct net_counters counters;
-	struct net_rx rx;
-	struct net_tx tx;
+	struct net_vhost vhost;
 };
 
+/* Use the first @count pairs; the buffers of the others stay the driver's. False: the host refuses. */
+bool net_set_pairs(struct virtio_net *net, uint16_t count);
+
+/* The driver made frames to be sent available. */
+void net_tx_run(struct net_pair *pair);
+
 /* Let through what waits in the tap, as far as there are buffers. */
-void net_rx_run(struct virtio_net *net);
+void net_rx_run(struct net_pair *pair);
 
 /* The driver made receive buffers available. */
-void net_rx_kick(struct virtio_net *net);
+void net_rx_kick(struct net_pair *pair);
 
-/* Timer: a frame has waited long enough for the driver to provide buffers for it. */
+/* Timer of a struct net_pair: a frame has waited long enough for the driver to provide buffers. */
 void net_rx_impatient(void *arg, uint32_t expirations);
 
 /* Stop receiving; @give_back: the queue lives on, its unused buffers return to it. */
-void net_rx_stop(struct virtio_net *net, bool give_back);
+void net_rx_stop(struct net_pair *pair, bool give_back);
+
+/* virtio_net_vhost.c: what vhost=, busyloop= and the offload callback are about. */
+
+/* After the back end was opened and features were offered: offer only what the kernel can do. */
+int net_vhost_init(struct virtio_net *net) __must_check;
+void net_vhost_deinit(struct virtio_net *net);
+
+/*
+ * Let the kernel run the queues, if it is wanted, and the driver and all queues of the pairs in use
+ * are ready. User space goes on if it cannot. 0 or -errno after one log line.
+ */
+int net_vhost_start(struct virtio_net *net);
+
+/* The kernel has stopped, and the rings are where it left them, when this returns. */
+void net_vhost_stop(struct virtio_net *net);
+
+/* virtio_ops.offload */
+int net_vhost_switch(void *dev, bool on);
 
 /* Answer all commands that wait, at once: drivers spin for the answer. */
 void net_ctrl_run(struct virtio_net *net, struct vqueue_info *vq);

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * virtio-net's control queue (virtio 1.4, 5.1.9.5): receive filter, MAC address, VLANs,
- * announcement, offloads. Each command is carried out before it is answered.
+ * announcement, queue pairs, offloads. Each command is carried out before it is answered.
  */
 #include "virtio_net.h"
 
-#define CTRL_BUDGET 64 /* commands a turn */
 #define ANY_LENGTH UINT64_MAX
 
 /* The data of a command: what follows class and command in the chain. */
@@ -121,6 +120,17 @@ static bool ctrl_guest_offloads(struct virtio_net *net, uint8_t command, struct 
 	return net_set_guest_offloads(net, offloads);
 }
 
+/* virtio 1.4, 5.1.9.5.6 */
+static bool ctrl_pairs(struct virtio_net *net, uint8_t command, struct ctrl_data *data)
+{
+	uint16_t pairs;
+
+	if (!data_take(data, &pairs, sizeof(pairs)) || pairs < VIRTIO_NET_CTRL_MQ_VQ_PAIRS_MIN ||
+	    pairs > net->pair_count)
+		return false;
+	return net_set_pairs(net, pairs);
+}
+
 /* @feature: the driver must have it; @length: of the data */
 static const struct ctrl_command {
 	uint8_t class, command;
@@ -146,6 +156,7 @@ static const struct ctrl_command {
 	{ VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_DEL, VIRTIO_NET_F_CTRL_VLAN, 2, ctrl_vlan },
 	{ VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, VIRTIO_NET_F_GUEST_ANNOUNCE, 0,
 	  ctrl_announce_ack },
+	{ VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, VIRTIO_NET_F_MQ, 2, ctrl_pairs },
 	{ VIRTIO_NET_CTRL_GUEST_OFFLOADS, VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET,
 	  VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, 8, ctrl_guest_offloads },
 };
@@ -190,12 +201,10 @@ void net_ctrl_run(struct virtio_net *net, struct vqueue_info *vq)
 {
 	struct iovec iov[NET_CHAIN_IOV];
 	struct vq_chain chain;
-	unsigned int budget = CTRL_BUDGET;
 
-	while (budget && vq_has_descs(vq) && vq_pop(vq, &chain, iov, NET_CHAIN_IOV) > 0) {
+	while (vq_has_descs(vq) && vq_pop(vq, &chain, iov, NET_CHAIN_IOV) > 0) {
 		uint8_t ack;
 
-		budget--;
 		if (!chain.in_len) {
 			virtio_device_error(&net->vc, vq, "a command has no room for its answer");
 			break;
@@ -204,7 +213,5 @@ void net_ctrl_run(struct virtio_net *net, struct vqueue_info *vq)
 		iov_from_buf(chain.iov + chain.out_count, chain.in_count, 0, &ack, sizeof(ack));
 		vq_relchain(vq, chain.idx, sizeof(ack));
 	}
-	vq_endchains(vq, budget > 0);
-	if (!budget)
-		event_set_timer(net->again, 1, 0);
+	vq_endchains(vq, 1);
 }

@@ -13,19 +13,19 @@
 
 static_assert(sizeof(struct net_head) == sizeof(struct virtio_net_hdr_v1) + NET_PEEK, "no holes");
 
-static bool rx_mergeable(const struct virtio_net *net)
+static bool rx_mergeable(const struct net_pair *pair)
 {
-	return virtio_has_feature(&net->vc, VIRTIO_NET_F_MRG_RXBUF);
+	return virtio_has_feature(&pair->net->vc, VIRTIO_NET_F_MRG_RXBUF);
 }
 
 /* ---- The buffers at hand ---- */
 
 /* Room for one more chain, however scattered its memory? */
-static bool rx_has_room(const struct virtio_net *net)
+static bool rx_has_room(const struct net_pair *pair)
 {
-	const struct net_rx *rx = &net->rx;
+	const struct net_rx *rx = &pair->rx;
 
-	if (!rx_mergeable(net))
+	if (!rx_mergeable(pair))
 		return !rx->chain_count; /* one chain a frame */
 	return rx->chain_count < NET_QUEUE_SIZE && rx->iov_count + NET_CHAIN_IOV <= NET_RX_IOV;
 }
@@ -46,16 +46,16 @@ static int rx_trim(struct iovec *iov, int count, uint32_t *len)
 }
 
 /* Take the next chain from the queue. False: there is none, or none that can be used. */
-static bool rx_take(struct virtio_net *net)
+static bool rx_take(struct net_pair *pair)
 {
-	struct net_rx *rx = &net->rx;
+	struct net_rx *rx = &pair->rx;
 	struct net_rx_chain *taken = &rx->chains[rx->chain_count];
 	struct vq_chain chain;
 
 	if (vq_pop(rx->vq, &chain, rx->iov + rx->iov_count, NET_CHAIN_IOV) <= 0)
 		return false;
-	if (chain.out_count || chain.in_len < net->header_size) {
-		virtio_device_error(&net->vc, rx->vq,
+	if (chain.out_count || chain.in_len < pair->net->header_size) {
+		virtio_device_error(&pair->net->vc, rx->vq,
 				    chain.out_count
 					    ? "a receive buffer has a device-readable part"
 					    : "a receive buffer is smaller than the header");
@@ -69,12 +69,12 @@ static bool rx_take(struct virtio_net *net)
 	return true;
 }
 
-static void rx_gather(struct virtio_net *net, uint32_t bytes)
+static void rx_gather(struct net_pair *pair, uint32_t bytes)
 {
-	struct net_rx *rx = &net->rx;
+	struct net_rx *rx = &pair->rx;
 
-	while (rx->capacity < bytes && rx_has_room(net) && vq_has_descs(rx->vq))
-		if (!rx_take(net))
+	while (rx->capacity < bytes && rx_has_room(pair) && vq_has_descs(rx->vq))
+		if (!rx_take(pair))
 			return;
 }
 
@@ -96,21 +96,21 @@ static void rx_forget(struct net_rx *rx, unsigned int count)
 /* ---- One frame ---- */
 
 /* How much the next frame may need; a larger one is not lost, only slower. */
-static uint32_t rx_expected(const struct virtio_net *net)
+static uint32_t rx_expected(const struct net_pair *pair)
 {
 	const uint64_t sums = BIT64(VIRTIO_NET_F_GUEST_CSUM);
-	uint32_t mtu = MAX(net_mtu(net->backend), ETH_DATA_LEN);
+	uint32_t mtu = MAX(net_mtu(pair->net->backend), ETH_DATA_LEN);
 
-	if (net->guest_offloads & ~sums)
-		return net->header_size + NET_FRAME_MAX;
-	return net->header_size + NET_PEEK + MIN(mtu, 65535);
+	if (pair->net->guest_offloads & ~sums)
+		return pair->net->header_size + NET_FRAME_MAX;
+	return pair->net->header_size + NET_PEEK + MIN(mtu, 65535);
 }
 
 /* Read a frame: its head to us, the rest behind it into the buffers, what is over to us. */
-static ssize_t rx_read(struct virtio_net *net)
+static ssize_t rx_read(struct net_pair *pair)
 {
-	struct net_rx *rx = &net->rx;
-	uint32_t place = net->header_size + NET_PEEK;
+	struct net_rx *rx = &pair->rx;
+	uint32_t place = pair->net->header_size + NET_PEEK;
 	int count = 1, sliced = 0;
 
 	rx->read_iov[0] = (struct iovec) { &rx->head, sizeof(rx->head) };
@@ -122,65 +122,67 @@ static ssize_t rx_read(struct virtio_net *net)
 	count += sliced;
 	rx->read_iov[count++] = (struct iovec) { rx->spill, sizeof(rx->spill) };
 	rx->spilled_from = MAX(rx->capacity, place);
-	return net_receive(net->backend, rx->read_iov, count);
+	return net_receive(pair->net->backend, pair->index, rx->read_iov, count);
 }
 
 /* virtio 1.4, 5.1.4.1: none beyond the MTU that was negotiated, but for those to be segmented. */
-static bool rx_exceeds_mtu(const struct virtio_net *net, uint32_t frame_len)
+static bool rx_exceeds_mtu(const struct net_pair *pair, uint32_t frame_len)
 {
-	const struct net_head *head = &net->rx.head;
+	const struct net_head *head = &pair->rx.head;
 	bool tagged = (head->frame[12] << 8 | head->frame[13]) == ETH_P_8021Q;
-	uint32_t max = net->config->mtu + ETH_HLEN + (tagged ? NET_VLAN_LEN : 0);
+	uint32_t max = pair->net->config->mtu + ETH_HLEN + (tagged ? NET_VLAN_LEN : 0);
 
-	return virtio_has_feature(&net->vc, VIRTIO_NET_F_MTU) && frame_len > max &&
+	return virtio_has_feature(&pair->net->vc, VIRTIO_NET_F_MTU) && frame_len > max &&
 	       !(head->header.gso_type & ~VIRTIO_NET_HDR_GSO_ECN);
 }
 
 /* May the frame that was read go to the driver? Its length becomes the one in work. */
-static bool rx_accept(struct virtio_net *net, size_t received)
+static bool rx_accept(struct net_pair *pair, size_t received)
 {
-	struct net_rx *rx = &net->rx;
+	struct net_rx *rx = &pair->rx;
 	size_t frame_len = received - sizeof(rx->head.header);
 
 	if (received < sizeof(rx->head.header) + ETH_HLEN || frame_len > NET_FRAME_MAX ||
-	    rx_exceeds_mtu(net, (uint32_t)frame_len) ||
-	    !net_rx_header(net->guest_offloads, &rx->head.header)) {
-		net->counters.rx_dropped++;
+	    rx_exceeds_mtu(pair, (uint32_t)frame_len) ||
+	    !net_rx_header(pair->net->guest_offloads, &rx->head.header)) {
+		pair->net->counters.rx_dropped++;
 		return false;
 	}
-	if (!net_filter_accepts(&net->filter, net->config->mac, rx->head.frame, frame_len)) {
-		net->counters.rx_filtered++;
+	if (!net_filter_accepts(&pair->net->filter, pair->net->config->mac, rx->head.frame,
+				frame_len)) {
+		pair->net->counters.rx_filtered++;
 		return false;
 	}
-	rx->length = net->header_size + (uint32_t)frame_len;
+	rx->length = pair->net->header_size + (uint32_t)frame_len;
 	return true;
 }
 
 /* Head and spilled part into the buffers; the header is written once, when it is all known. */
-static void rx_complete(struct virtio_net *net, unsigned int chains)
+static void rx_complete(struct net_pair *pair, unsigned int chains)
 {
-	struct net_rx *rx = &net->rx;
-	uint32_t frame_len = rx->length - net->header_size;
+	struct net_rx *rx = &pair->rx;
+	uint32_t frame_len = rx->length - pair->net->header_size;
 	int count = (int)rx->iov_count;
 
 	rx->head.header.num_buffers = (uint16_t)chains;
-	iov_from_buf(rx->iov, count, 0, &rx->head.header, net->header_size);
-	iov_from_buf(rx->iov, count, net->header_size, rx->head.frame, MIN(frame_len, NET_PEEK));
+	iov_from_buf(rx->iov, count, 0, &rx->head.header, pair->net->header_size);
+	iov_from_buf(rx->iov, count, pair->net->header_size, rx->head.frame,
+		     MIN(frame_len, NET_PEEK));
 	if (rx->length > rx->spilled_from)
 		iov_from_buf(rx->iov, count, rx->spilled_from, rx->spill,
 			     rx->length - rx->spilled_from);
 }
 
 /* All buffers but the last are used to their full length (virtio 1.4, 5.1.9.4.1). */
-static void rx_deliver(struct virtio_net *net)
+static void rx_deliver(struct net_pair *pair)
 {
-	struct net_rx *rx = &net->rx;
+	struct net_rx *rx = &pair->rx;
 	uint32_t left = rx->length;
 	unsigned int chains = 0;
 
 	for (uint32_t room = 0; room < rx->length; chains++)
 		room += rx->chains[chains].len;
-	rx_complete(net, chains);
+	rx_complete(pair, chains);
 	for (unsigned int i = 0; i < chains; i++) {
 		uint32_t len = MIN(left, rx->chains[i].len);
 
@@ -189,104 +191,105 @@ static void rx_deliver(struct virtio_net *net)
 	}
 	rx_forget(rx, chains);
 	rx->length = 0;
-	net->counters.rx_frames++;
+	pair->net->counters.rx_frames++;
 }
 
-static void rx_drop(struct virtio_net *net)
+static void rx_drop(struct net_pair *pair)
 {
-	net->rx.length = 0;
-	net->counters.rx_dropped++;
+	pair->rx.length = 0;
+	pair->net->counters.rx_dropped++;
 }
 
 /* Deliver the frame in work. False: it waits for more buffers. */
-static bool rx_finish(struct virtio_net *net)
+static bool rx_finish(struct net_pair *pair)
 {
-	struct net_rx *rx = &net->rx;
+	struct net_rx *rx = &pair->rx;
 
-	rx_gather(net, rx->length);
+	rx_gather(pair, rx->length);
 	if (rx->capacity >= rx->length)
-		rx_deliver(net);
-	else if (!rx_has_room(net) || rx->chain_count >= rx->vq->size)
-		rx_drop(net); /* all that the driver can give is not enough */
+		rx_deliver(pair);
+	else if (!rx_has_room(pair) || rx->chain_count >= rx->vq->size)
+		rx_drop(pair); /* all that the driver can give is not enough */
 	return !rx->length;
 }
 
 /* ---- Flow ---- */
 
-static void rx_set_stopped(struct virtio_net *net, bool stopped)
+static void rx_set_stopped(struct net_pair *pair, bool stopped)
 {
-	struct net_rx *rx = &net->rx;
+	struct net_rx *rx = &pair->rx;
 
 	rx->stopped = stopped;
-	net_set_receive(net->backend, !stopped);
+	net_set_receive(pair->net->backend, pair->index, !stopped);
 	event_set_timer(rx->patience, stopped && rx->length ? RX_PATIENCE_NS : 0, 0);
 }
 
 /* One turn for one frame. False: nothing to do, now or until there are buffers (then @stopped). */
-static bool rx_step(struct virtio_net *net, bool *stopped)
+static bool rx_step(struct net_pair *pair, bool *stopped)
 {
-	struct net_rx *rx = &net->rx;
+	struct net_rx *rx = &pair->rx;
 	ssize_t received;
 
 	*stopped = true;
 	if (!rx->length) {
-		rx_gather(net, rx_expected(net));
-		if (!rx->chain_count || !net->vc.running)
+		rx_gather(pair, rx_expected(pair));
+		if (!rx->chain_count || !pair->net->vc.running)
 			return false;
-		received = rx_read(net);
+		received = rx_read(pair);
 		*stopped = false;
 		if (received < 0)
 			return false;
-		if (!rx_accept(net, (size_t)received))
+		if (!rx_accept(pair, (size_t)received))
 			return true;
 	}
-	*stopped = !rx_finish(net);
+	*stopped = !rx_finish(pair);
 	return !*stopped;
 }
 
-void net_rx_run(struct virtio_net *net)
+void net_rx_run(struct net_pair *pair)
 {
-	struct net_rx *rx = &net->rx;
+	struct net_rx *rx = &pair->rx;
 	unsigned int budget = RX_BUDGET;
 	bool stopped = true;
 
-	if (!rx->vq->enabled || !net->vc.running) {
-		rx_set_stopped(net, true);
+	if (!rx->vq->enabled || rx->vq->offloaded || !pair->net->vc.running) {
+		rx_set_stopped(pair, true);
 		return;
 	}
-	while (budget && rx_step(net, &stopped))
+	while (budget && rx_step(pair, &stopped))
 		budget--;
 	if (stopped != rx->stopped || rx->length)
-		rx_set_stopped(net, stopped);
+		rx_set_stopped(pair, stopped);
 	vq_endchains(rx->vq, stopped && !rx->chain_count);
 }
 
-void net_rx_kick(struct virtio_net *net)
+void net_rx_kick(struct net_pair *pair)
 {
-	if (net->rx.stopped)
-		net_rx_run(net);
+	if (pair->rx.stopped)
+		net_rx_run(pair);
 	else
-		(void)vq_has_descs(net->rx.vq); /* no need to be told of each buffer */
+		(void)vq_has_descs(pair->rx.vq); /* no need to be told of each buffer */
 }
 
 /* The driver may have no more to give, and smaller frames may wait behind this one. */
 void net_rx_impatient(void *arg, uint32_t expirations)
 {
-	struct virtio_net *net = arg;
+	struct net_pair *pair = arg;
 
-	if (!net->rx.length)
+	if (!pair->rx.length)
 		return;
-	rx_drop(net);
-	net_rx_run(net);
+	rx_drop(pair);
+	net_rx_run(pair);
 }
 
-void net_rx_stop(struct virtio_net *net, bool give_back)
+void net_rx_stop(struct net_pair *pair, bool give_back)
 {
-	struct net_rx *rx = &net->rx;
+	struct net_rx *rx = &pair->rx;
 
 	for (; give_back && rx->chain_count; rx->chain_count--)
 		vq_retchain(rx->vq);
+	pair->net->counters.rx_dropped += !!rx->length;
 	rx->chain_count = rx->iov_count = 0;
 	rx->capacity = rx->length = 0;
-	rx_set_stopped(net, true);
+	rx_set_stopped(pair, true);
 }

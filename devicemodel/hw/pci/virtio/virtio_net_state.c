@@ -39,12 +39,15 @@ static const struct state_field net_fields[] = {
 	{ NET(filter.multicast.overflow) },
 	{ STATE_BYTES(struct virtio_net, filter.multicast.entries), .count_of = multicast_bytes },
 	{ STATE_ARRAY(struct virtio_net, filter.vlans) },
+	{ NET(pairs_used), .since = 2, .def = 1, .min = 1, .max = NET_BACKEND_QUEUES_MAX },
 	{},
 };
 
 const struct state_field net_config_state[] = {
 	{ STATE_BYTES(struct virtio_net_config, mac) },
 	{ NET_CONFIG(status), .max = VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE },
+	{ NET_CONFIG(max_virtqueue_pairs), .match = true,
+	  .hint = "give the device the queues= it had" },
 	{ NET_CONFIG(mtu), .match = true, .hint = "give the device the mtu= it had" },
 	{},
 };
@@ -55,19 +58,26 @@ static const char *net_check(const void *object, const void *staged)
 
 	if (net->guest_offloads & ~net_guest_offloads(net->vc.negotiated_caps.bits[0]))
 		return "guest_offloads: not all of them were negotiated";
+	if (net->pairs_used > net->pair_count)
+		return "pairs_used: more than the device has";
+	if (net->pairs_used > 1 && !virtio_has_feature(&net->vc, VIRTIO_NET_F_MQ))
+		return "pairs_used: several without VIRTIO_NET_F_MQ";
 	return NULL;
 }
 
 static void net_loaded(void *dev)
 {
 	struct virtio_net *net = dev;
+	uint16_t pairs_used = net->pairs_used;
 
 	net_set_guest_offloads(net, net->guest_offloads);
+	net->pairs_used = 1; /* as the reset left it */
+	net_set_pairs(net, pairs_used);
 }
 
 const struct state_desc net_state = {
 	.name = "virtio-net",
-	.version = 1,
+	.version = 2,
 	.fields = net_fields,
 	.check = net_check,
 	.loaded = net_loaded,

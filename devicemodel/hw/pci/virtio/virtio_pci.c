@@ -72,8 +72,10 @@ void virtio_status_write(struct virtio_pci *vp, uint8_t status)
 
 int virtio_interrupt_init(struct virtio_pci *vp)
 {
-	int error = pci_emul_add_msixcap(vp->dev, vp->vc->nvq + 1U, VIRTIO_MSIX_BAR);
+	int error = 0;
 
+	if (vp->vc->opt_msix)
+		error = pci_emul_add_msixcap(vp->dev, vp->vc->nvq + 1U, VIRTIO_MSIX_BAR);
 	if (!error)
 		error = pci_emul_add_msicap(vp->dev, 1);
 	if (!error)
@@ -118,11 +120,36 @@ static void virtio_pci_status_changed(struct virtio_common *vc)
 	virtio_kicks_update(vc->transport_arg);
 }
 
+/* A vector that is masked has its message all the same. */
+static int virtio_pci_route(struct virtio_common *vc, struct vqueue_info *vq,
+			    struct virtio_route *route)
+{
+	const struct virtio_pci *vp = vc->transport_arg;
+	const struct pci_vdev *dev = vp->dev;
+
+	if (!vp->legacy_addr)
+		return -EOPNOTSUPP;
+	*route = (struct virtio_route) {
+		.vm_id = dev->vmctx->vm_id,
+		.port = vp->legacy_addr,
+		.port_count = dev->bar[VIRTIO_LEGACY_BAR].size,
+		.vector = VIRTIO_NO_VECTOR,
+	};
+	if (!vq || !pci_msix_enabled(dev) || vq->msix_vector >= dev->msix.count)
+		return 0;
+	route->vector = vq->msix_vector;
+	route->message_addr = dev->msix.table[vq->msix_vector].addr;
+	route->message_data = dev->msix.table[vq->msix_vector].data;
+	return 0;
+}
+
 static const struct virtio_transport_ops virtio_pci_transport = {
 	.notify_queue = virtio_pci_notify_queue,
 	.notify_config = virtio_pci_notify_config,
 	.kick_later = virtio_kick_later,
 	.status_changed = virtio_pci_status_changed,
+	.route = virtio_pci_route,
+	.offload = virtio_pci_offload,
 };
 
 /* ---- the function ---- */
@@ -186,6 +213,26 @@ static void virtio_pci_resume(struct pci_vdev *dev)
 	struct virtio_pci *vp = dev->arg;
 
 	virtio_resume(vp->vc);
+}
+
+static bool virtio_pci_offloaded(struct pci_vdev *dev)
+{
+	const struct virtio_pci *vp = dev->arg;
+
+	for (unsigned int i = 0; i < vp->vc->nvq; i++)
+		if (vp->vc->vqs[i].offloaded)
+			return true;
+	return false;
+}
+
+static int virtio_pci_vdev_offload(struct pci_vdev *dev, bool on)
+{
+	struct virtio_pci *vp = dev->arg;
+
+	if (vp->vc->ops->offload)
+		return vp->vc->ops->offload(vp->vc, on);
+	log_error(vp->vc->log, "%s: the kernel has no vhost for this kind of device", dev->name);
+	return -ENOTSUP;
 }
 
 /* virtio 1.4, 4.1.2 */
@@ -305,6 +352,8 @@ static const struct pci_vdev_ops virtio_pci_ops = {
 	.vdev_reset = virtio_pci_reset,
 	.vdev_quiesce = virtio_pci_quiesce,
 	.vdev_resume = virtio_pci_resume,
+	.vdev_offload = virtio_pci_vdev_offload,
+	.vdev_offloaded = virtio_pci_offloaded,
 	.vdev_barread = virtio_pci_read,
 	.vdev_barwrite = virtio_pci_write,
 	.vdev_bar_moved = virtio_pci_bar_moved,

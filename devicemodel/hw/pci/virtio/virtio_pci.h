@@ -107,12 +107,23 @@ int virtio_pci_load(struct pci_vdev *dev, struct state_reader *reader, const cha
 		    void **staged) __must_check;
 void virtio_pci_apply(struct pci_vdev *dev, void *staged);
 
+/* virtio_pci_offload.c */
+
+/** virtio_pci_offload() - struct virtio_transport_ops.offload */
+int virtio_pci_offload(struct virtio_common *vc, struct vqueue_info *vq, bool on);
+
+/** virtio_vector_changed() - the driver wrote vq->msix_vector. */
+void virtio_vector_changed(struct vqueue_info *vq);
+
 /* virtio_pci_kick.c */
 int virtio_kicks_create(struct virtio_pci *vp) __must_check;
 void virtio_kicks_destroy(struct virtio_pci *vp);
 
 /** virtio_kick_later() - as if the driver had kicked @vq, from the event loop. */
 void virtio_kick_later(struct virtio_common *vc, struct vqueue_info *vq);
+
+/** virtio_kick_handed_over() - vq->offloaded has changed: who has the queue now looks at it once. */
+void virtio_kick_handed_over(struct vqueue_info *vq);
 
 /** virtio_kicks_update() - register each queue's kick eventfd where its driver notifies now, if anywhere. */
 void virtio_kicks_update(struct virtio_pci *vp);

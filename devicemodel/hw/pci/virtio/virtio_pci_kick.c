@@ -14,6 +14,12 @@ static void on_kick(void *arg, uint32_t events)
 	struct vqueue_info *vq = arg;
 	uint64_t count;
 
+	if (vq->offloaded) {
+		/* Who runs it may have looked before its back end was there: now it is. */
+		event_set_events(vq->kick_source, 0);
+		virtio_kick_later(vq->vc, vq);
+		return;
+	}
 	if (read(vq->kick_fd, &count, sizeof(count)) == sizeof(count))
 		virtio_queue_kick(vq->vc, vq->index);
 }
@@ -24,6 +30,16 @@ void virtio_kick_later(struct virtio_common *vc, struct vqueue_info *vq)
 
 	while (write(vq->kick_fd, &one, sizeof(one)) < 0 && errno == EINTR)
 		;
+}
+
+/*
+ * The count is left as it is: whoever comes next sees that there was a kick. The source waits in
+ * both directions for the look that must follow; on_kick() puts it to rest if that is not ours.
+ */
+void virtio_kick_handed_over(struct vqueue_info *vq)
+{
+	event_set_events(vq->kick_source, EPOLLIN);
+	virtio_kick_later(vq->vc, vq);
 }
 
 int virtio_kicks_create(struct virtio_pci *vp)
@@ -62,7 +78,7 @@ static bool kick_address(const struct virtio_pci *vp, const struct vqueue_info *
 {
 	const struct virtio_common *vc = vp->vc;
 
-	if (!(vc->status & VIRTIO_CONFIG_S_DRIVER_OK) || !vq->enabled)
+	if (!(vc->status & VIRTIO_CONFIG_S_DRIVER_OK) || !vq->enabled || vc->kicks_elsewhere)
 		return false;
 	*pio = vc->legacy_driver;
 	if (*pio) {

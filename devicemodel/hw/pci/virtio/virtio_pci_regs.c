@@ -139,6 +139,8 @@ void virtio_reg_set_queue_vector(struct virtio_pci *vp, uint64_t value)
 {
 	struct vqueue_info *vq = virtio_selected_queue(vp);
 
-	if (vq)
-		vq->msix_vector = (uint16_t)value;
+	if (!vq)
+		return;
+	vq->msix_vector = (uint16_t)value;
+	virtio_vector_changed(vq);
 }

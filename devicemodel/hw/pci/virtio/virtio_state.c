@@ -166,6 +166,13 @@ static int state_check_idle(const struct virtio_common *vc, struct state_writer 
 		return -EBUSY;
 	}
 	for (unsigned int i = 0; i < vc->nvq; i++) {
+		if (vc->vqs[i].offloaded) {
+			log_error(state_writer_log(writer),
+				  "%s: cannot be saved: the kernel runs queue %u although it is "
+				  "quiesced (a fault of the device, please report it)",
+				  vc->name, i);
+			return -EBUSY;
+		}
 		if (queue_is_idle(&vc->vqs[i]))
 			continue;
 		log_error(state_writer_log(writer),

@@ -55,7 +55,8 @@ const char *vq_chain_add(struct vqueue_info *vq, struct vq_chain *chain, int n_i
 
 static bool vq_usable(const struct vqueue_info *vq)
 {
-	return vq->enabled && !vq->broken && vq->vc->running && !(vq->in_turn && !vq->turn);
+	return vq->enabled && !vq->broken && !vq->offloaded && vq->vc->running &&
+	       !(vq->in_turn && !vq->turn);
 }
 
 bool vq_has_descs(struct vqueue_info *vq)
@@ -122,7 +123,7 @@ int vq_getchain(struct vqueue_info *vq, uint16_t *idx, struct iovec *iov, int n_
 
 void vq_retchain(struct vqueue_info *vq)
 {
-	if (vq->enabled && vq->popped != vq->released)
+	if (vq->enabled && !vq->offloaded && vq->popped != vq->released)
 		vq->ops->unpop(vq, vq->order[--vq->popped % vq->size]);
 }
 
@@ -155,7 +156,7 @@ static void vq_release_in_order(struct vqueue_info *vq, uint16_t idx, uint32_t l
 
 void vq_relchain(struct vqueue_info *vq, uint16_t idx, uint32_t len)
 {
-	if (!vq->enabled || vq->broken || idx >= vq->size)
+	if (!vq->enabled || vq->broken || vq->offloaded || idx >= vq->size)
 		return;
 	if (vq->in_order) {
 		vq_release_in_order(vq, idx, len);
@@ -173,7 +174,7 @@ void vq_relchains(struct vqueue_info *vq, const struct vq_used *used, int count)
 
 void vq_endchains(struct vqueue_info *vq, int used_all)
 {
-	if (vq->enabled && !vq->broken && vq->ops->publish(vq, used_all))
+	if (vq->enabled && !vq->broken && !vq->offloaded && vq->ops->publish(vq, used_all))
 		vq_interrupt(vq->vc, vq);
 }
 

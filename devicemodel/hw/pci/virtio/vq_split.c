@@ -240,6 +240,23 @@ static bool split_publish(struct vqueue_info *vq, bool used_all)
 		 VRING_AVAIL_F_NO_INTERRUPT);
 }
 
+/*
+ * Somebody else ran the ring, and left its notifications as it liked. Kicks are asked for again;
+ * what came before that is found by the look that follows. Whether the driver was told of what is
+ * used was decided by who used it.
+ */
+static bool split_take_back(struct vqueue_info *vq, uint16_t last_avail)
+{
+	uint16_t used = __atomic_load_n(&used_ring(vq)->idx, __ATOMIC_ACQUIRE);
+
+	vq->last_avail = vq->avail_shadow = last_avail;
+	vq->used_idx = vq->published = used;
+	if (vq->event_idx) /* 2.7.10.2 */
+		__atomic_store_n(&used_ring(vq)->flags, 0, __ATOMIC_RELAXED);
+	kicks_arm(vq);
+	return used == last_avail;
+}
+
 const struct vq_ops vq_split_ops = {
 	.name = "split",
 	.enable = split_enable,
@@ -248,4 +265,5 @@ const struct vq_ops vq_split_ops = {
 	.unpop = split_unpop,
 	.push = split_push,
 	.publish = split_publish,
+	.take_back = split_take_back,
 };

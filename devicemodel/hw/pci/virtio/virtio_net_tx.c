@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * virtio-net's transmission (virtio 1.4, 5.1.9.2): frames go from the guest's memory to the tap, but
+ * for the header, which is looked at on our side.
+ */
+#include <errno.h>
+
+#include "virtio_net.h"
+
+static int tx_malformed(struct virtio_net *net, const char *how)
+{
+	log_guest(net->vc.log, "%s: dropped a frame of the driver's that %s", net->vc.name, how);
+	return -EINVAL;
+}
+
+static int tx_frame(struct net_pair *pair, const struct vq_chain *chain)
+{
+	struct virtio_net_hdr_v1 header = { 0 };
+	struct virtio_net *net = pair->net;
+	struct net_tx *tx = &pair->tx;
+	uint64_t frame_len;
+	int count;
+
+	if (chain->out_len < net->header_size + ETH_HLEN)
+		return tx_malformed(net, "is shorter than its headers");
+	frame_len = chain->out_len - net->header_size;
+	if (frame_len > NET_FRAME_MAX)
+		return tx_malformed(net, "is longer than 64 KiB");
+	iov_to_buf(chain->iov, chain->out_count, 0, &header, net->header_size);
+	if (!net_tx_header(&net->vc.negotiated_caps, (size_t)frame_len, &header))
+		return tx_malformed(net,
+				    "asks for an offload that was not negotiated or cannot be");
+
+	tx->iov[0] = (struct iovec) { &header, sizeof(header) };
+	count = iov_slice(chain->iov, chain->out_count, net->header_size, frame_len, tx->iov + 1,
+			  NET_CHAIN_IOV);
+	return count < 0 ? count : net_send(net->backend, pair->index, tx->iov, count + 1);
+}
+
+/*
+ * What the host does not take at once is lost, as on any Ethernet whose queue is full: keeping it
+ * would let a slow host hold the driver's memory, and the driver gains nothing from waiting.
+ */
+void net_tx_run(struct net_pair *pair)
+{
+	struct net_counters *counters = &pair->net->counters;
+	struct vqueue_info *vq = pair->tx.vq;
+	struct vq_chain chain;
+
+	while (vq_has_descs(vq) && vq_pop(vq, &chain, pair->tx.chain_iov, NET_CHAIN_IOV) > 0) {
+		if (tx_frame(pair, &chain))
+			counters->tx_dropped++;
+		else
+			counters->tx_frames++;
+		vq_relchain(vq, chain.idx, 0);
+	}
+	vq_endchains(vq, 1);
+}

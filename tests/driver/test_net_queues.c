@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * virtio-net with several queue pairs (virtio 1.4, 5.1.2 and 5.1.9.5.6) through the driver, on a real tap
+ * in a network namespace of its own. Needs root and /dev/net/tun.
+ */
+#include <linux/if_ether.h>
+#include <linux/virtio_net.h>
+#include <stdio.h>
+
+#include "../unit/tap_lab.h"
+#include "virtio_driver.h"
+
+#define SLOT 4
+#define TAP "tenon-test"
+#define PAIRS 3
+#define RX(pair) (2 * (pair))
+#define TX(pair) (2 * (pair) + 1)
+#define CONTROL (2 * PAIRS)
+#define CONTROL_ALONE 2 /* without MQ */
+#define BUFFERS 16
+#define BUFFER 1600
+#define HEADER 12
+#define FRAME 60
+#define MQ BIT64(VIRTIO_NET_F_MQ)
+#define FLOWS 12
+
+static const uint8_t mac_ours[] = { 0x02, 0x11, 0x22, 0x33, 0x44, 0x55 };
+static const uint8_t mac_other[] = { 0x02, 0x66, 0x77, 0x88, 0x99, 0xaa };
+
+struct bench {
+	struct machine *machine;
+	struct virtio_driver *driver;
+	int peer; /* a packet socket on the tap: the wire's other end */
+};
+
+static const struct driver_params usual = { .indirect = true, .event_idx = true, .msix = true };
+
+/* The namespace is the process's, as this is. */
+static bool lab_ready;
+
+static int group_setup(void **state)
+{
+	lab_ready = lab_enter(); /* says what is missing */
+	return 0;
+}
+
+static int bench_setup(void **state)
+{
+	struct bench *bench = test_calloc(1, sizeof(*bench));
+
+	bench->peer = -1;
+	*state = bench;
+	return 0;
+}
+
+static void bench_stop(struct bench *bench)
+{
+	if (bench->peer >= 0)
+		close(bench->peer);
+	bench->peer = -1;
+	driver_close(bench->driver);
+	machine_destroy(bench->machine);
+	bench->driver = NULL;
+	bench->machine = NULL;
+}
+
+static int bench_teardown(void **state)
+{
+	struct bench *bench = *state;
+
+	bench_stop(bench);
+	if (lab_ready && lab_exists(TAP))
+		lab_delete(TAP);
+	test_free(bench);
+	return 0;
+}
+
+static void bench_machine(struct bench *bench, const struct driver_params *params)
+{
+	struct machine_config config = { .ioeventfd = params->ioeventfd };
+
+	if (!lab_ready)
+		skip();
+	bench->machine = machine_create(&config);
+}
+
+static void bench_start(struct bench *bench, const struct driver_params *params, unsigned int pairs,
+			uint64_t without)
+{
+	char spec[100];
+
+	bench_machine(bench, params);
+	snprintf(spec, sizeof(spec), "%d,virtio-net,tap=%s,mac=02:11:22:33:44:55,queues=%u", SLOT,
+		 TAP, pairs);
+	machine_add(bench->machine, spec);
+	machine_log_clear(bench->machine);
+	bench->peer = lab_packet_socket(TAP, 0);
+	assert_true(bench->peer >= 0);
+	bench->driver = driver_run(bench->machine, SLOT, params, without);
+	assert_int_equal(bench->driver->queue_count, 2 * pairs + 1);
+}
+
+/* ---- Frames of flows: UDP from our port @flow to theirs, or back ---- */
+
+static void frame_make(uint8_t *frame, uint8_t flow, bool back)
+{
+	static const uint8_t ours[] = { 10, 0, 0, 2, 0x40, 0 }, theirs[] = { 10, 0, 0, 1, 0, 7 };
+	const uint8_t *from = back ? theirs : ours, *to = back ? ours : theirs;
+
+	memset(frame, 0, FRAME);
+	memcpy(frame, back ? mac_ours : mac_other, ETH_ALEN);
+	memcpy(frame + ETH_ALEN, back ? mac_other : mac_ours, ETH_ALEN);
+	memcpy(frame + 12, "\x08\0\x45\0\0\x2e\0\0\0\0\x40\x11", 12);
+	memcpy(frame + 26, from, 4);
+	memcpy(frame + 30, to, 4);
+	memcpy(frame + 34, from + 4, 2);
+	memcpy(frame + 36, to + 4, 2);
+	frame[back ? 37 : 35] = flow;
+	frame[39] = 26; /* UDP's length */
+}
+
+static void wire_send(struct bench *bench, uint8_t flow)
+{
+	uint8_t frame[FRAME];
+
+	frame_make(frame, flow, true);
+	assert_int_equal(send(bench->peer, frame, sizeof(frame), 0), sizeof(frame));
+}
+
+struct wire_read {
+	int fd;
+	uint8_t frame[FRAME + 64];
+	ssize_t len;
+};
+
+static bool wire_read_done(void *arg)
+{
+	struct wire_read *wire = arg;
+
+	wire->len = recv(wire->fd, wire->frame, sizeof(wire->frame), MSG_DONTWAIT);
+	return wire->len >= 0;
+}
+
+static void transmit(struct bench *bench, unsigned int pair, uint8_t flow)
+{
+	struct wire_read wire = { .fd = bench->peer };
+	uint8_t packet[HEADER + FRAME] = { 0 };
+
+	frame_make(packet + HEADER, flow, false);
+	assert_int_equal(driver_request(driver_queue(bench->driver, TX(pair)), &driver_layouts[0],
+					packet, sizeof(packet), NULL, 0),
+			 0);
+	assert_true(machine_wait(bench->machine, wire_read_done, &wire, DRIVER_TIMEOUT_MS));
+	assert_int_equal(wire.len, FRAME);
+	assert_memory_equal(wire.frame, packet + HEADER, FRAME);
+}
+
+static void rx_fill(struct bench *bench, unsigned int queue)
+{
+	for (unsigned int i = 0; i < BUFFERS; i++) {
+		struct segment buffer = { guest_alloc(bench->machine, BUFFER, 1), BUFFER };
+		void *token = guest_ptr(bench->machine, buffer.gpa, BUFFER);
+
+		assert_int_equal(
+			driver_add_buf(driver_queue(bench->driver, queue), &buffer, 0, 1, token),
+			0);
+	}
+	driver_kick(driver_queue(bench->driver, queue));
+	machine_poll(bench->machine);
+}
+
+/* The flow of the next frame on receive queue @queue, -1 if none comes. */
+static int rx_take(struct bench *bench, unsigned int queue, int timeout_ms)
+{
+	uint32_t len;
+	const uint8_t *bytes =
+		driver_wait_buf(driver_queue(bench->driver, queue), &len, timeout_ms);
+	uint8_t frame[FRAME];
+
+	if (!bytes)
+		return -1;
+	assert_int_equal(len, HEADER + FRAME);
+	frame_make(frame, bytes[HEADER + 37], true);
+	assert_memory_equal(bytes + HEADER, frame, FRAME);
+	return bytes[HEADER + 37];
+}
+
+static uint8_t set_pairs_of(struct bench *bench, unsigned int ctrl, const void *data, uint32_t len)
+{
+	uint8_t out[16] = { VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET }, ack;
+
+	memcpy(out + 2, data, len);
+	assert_int_equal(driver_request(driver_queue(bench->driver, ctrl), &driver_layouts[0], out,
+					2 + len, &ack, 1),
+			 1);
+	return ack;
+}
+
+static uint8_t set_pairs(struct bench *bench, uint16_t pairs)
+{
+	return set_pairs_of(bench, CONTROL, &pairs, sizeof(pairs));
+}
+
+/* ---- Tests ---- */
+
+static void test_offered(void **state)
+{
+	struct bench *bench = *state;
+
+	bench_start(bench, &usual, 1, 0);
+	assert_false(bench->driver->offered & MQ);
+	bench_stop(bench);
+	bench_start(bench, &usual, PAIRS, 0);
+	assert_true(driver_has(bench->driver, VIRTIO_NET_F_MQ));
+	assert_int_equal(driver_config(bench->driver,
+				       offsetof(struct virtio_net_config, max_virtqueue_pairs), 2),
+			 PAIRS);
+}
+
+/* Replies come by the queue that the flow is sent on (5.1.9.5.6), in each way to drive it. */
+static void test_steering(void **state)
+{
+	struct bench *bench = *state;
+
+	for (unsigned int i = 0; i < DRIVER_COMBINATIONS; i++) {
+		struct driver_params params = driver_params_at(i);
+
+		bench_start(bench, &params, PAIRS, 0);
+		assert_int_equal(set_pairs(bench, PAIRS), VIRTIO_NET_OK);
+		for (unsigned int pair = 0; pair < PAIRS; pair++)
+			rx_fill(bench, RX(pair));
+		for (uint8_t flow = 0; flow < FLOWS; flow++) {
+			unsigned int pair = flow % PAIRS;
+
+			transmit(bench, pair, flow);
+			wire_send(bench, flow);
+			assert_int_equal(rx_take(bench, RX(pair), DRIVER_TIMEOUT_MS), flow);
+			assert_true(driver_queue_interrupt(driver_queue(bench->driver, RX(pair))));
+		}
+		assert_int_equal(bench->machine->captured.count, 0);
+		bench_stop(bench);
+	}
+}
+
+/* All frames of many flows by receiveq1, and none by another one. */
+static void expect_first_only(struct bench *bench)
+{
+	for (uint8_t flow = 0; flow < FLOWS; flow++) {
+		wire_send(bench, flow);
+		assert_int_equal(rx_take(bench, RX(0), DRIVER_TIMEOUT_MS), flow);
+	}
+	for (unsigned int pair = 1; pair < PAIRS; pair++)
+		assert_int_equal(rx_take(bench, RX(pair), 1), -1);
+}
+
+/* Before the command, after it says 1, and after a reset. */
+static void test_first_only(void **state)
+{
+	struct bench *bench = *state;
+
+	bench_start(bench, &usual, PAIRS, 0);
+	for (unsigned int pair = 0; pair < PAIRS; pair++)
+		rx_fill(bench, RX(pair));
+	expect_first_only(bench);
+	assert_int_equal(set_pairs(bench, 2), VIRTIO_NET_OK);
+	assert_int_equal(set_pairs(bench, 1), VIRTIO_NET_OK);
+	rx_fill(bench, RX(0));
+	expect_first_only(bench);
+	assert_int_equal(set_pairs(bench, PAIRS), VIRTIO_NET_OK);
+	driver_restart(bench->driver);
+	for (unsigned int pair = 0; pair < PAIRS; pair++)
+		rx_fill(bench, RX(pair));
+	expect_first_only(bench);
+	assert_int_equal(bench->machine->captured.count, 0);
+}
+
+/* A pair that is not used for a while has lost no buffer, and used none. */
+static void test_fewer_and_more(void **state)
+{
+	struct bench *bench = *state;
+
+	bench_start(bench, &usual, PAIRS, 0);
+	for (unsigned int pair = 0; pair < PAIRS; pair++)
+		rx_fill(bench, RX(pair));
+	for (uint8_t flow = 0; flow < BUFFERS; flow++) {
+		assert_int_equal(set_pairs(bench, PAIRS), VIRTIO_NET_OK);
+		transmit(bench, PAIRS - 1, flow);
+		wire_send(bench, flow);
+		assert_int_equal(rx_take(bench, RX(PAIRS - 1), DRIVER_TIMEOUT_MS), flow);
+		assert_int_equal(set_pairs(bench, 2), VIRTIO_NET_OK);
+		for (unsigned int i = 0; i < 3; i++)
+			wire_send(bench, flow);
+		assert_int_equal(rx_take(bench, RX(PAIRS - 1), 1), -1);
+	}
+	/* That was all that it had. */
+	assert_int_equal(set_pairs(bench, PAIRS), VIRTIO_NET_OK);
+	transmit(bench, PAIRS - 1, 99);
+	wire_send(bench, 99);
+	assert_int_equal(rx_take(bench, RX(PAIRS - 1), 1), -1);
+	rx_fill(bench, RX(PAIRS - 1));
+	assert_int_equal(rx_take(bench, RX(PAIRS - 1), DRIVER_TIMEOUT_MS), 99);
+}
+
+static void test_refused(void **state)
+{
+	static const uint8_t bytes[] = { 1, 0, 0 };
+	struct bench *bench = *state;
+
+	bench_start(bench, &usual, PAIRS, 0);
+	rx_fill(bench, RX(0));
+	assert_int_equal(set_pairs(bench, 0), VIRTIO_NET_ERR);
+	assert_int_equal(set_pairs(bench, PAIRS + 1), VIRTIO_NET_ERR);
+	assert_int_equal(set_pairs(bench, 0x100), VIRTIO_NET_ERR);
+	assert_int_equal(set_pairs(bench, 0xffff), VIRTIO_NET_ERR);
+	for (uint32_t len = 0; len <= sizeof(bytes); len++)
+		assert_int_equal(set_pairs_of(bench, CONTROL, bytes, len),
+				 len == 2 ? VIRTIO_NET_OK : VIRTIO_NET_ERR);
+	wire_send(bench, 5);
+	assert_int_equal(rx_take(bench, RX(0), DRIVER_TIMEOUT_MS), 5);
+}
+
+/* 5.1.2: then the control queue is the third one, and those behind it are nothing. */
+static void test_not_negotiated(void **state)
+{
+	struct bench *bench = *state;
+	uint16_t pairs = 2;
+
+	for (unsigned int i = 0; i < 2; i++) {
+		struct driver_params params = usual;
+		uint8_t promisc[] = { VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, 1 }, ack;
+
+		params.legacy = i;
+		bench_start(bench, &params, PAIRS, MQ);
+		rx_fill(bench, RX(0));
+		assert_int_equal(driver_request(driver_queue(bench->driver, CONTROL_ALONE),
+						&driver_layouts[0], promisc, sizeof(promisc), &ack,
+						1),
+				 1);
+		assert_int_equal(ack, VIRTIO_NET_OK);
+		assert_int_equal(set_pairs_of(bench, CONTROL_ALONE, &pairs, 2), VIRTIO_NET_ERR);
+		for (unsigned int queue = CONTROL_ALONE + 1; queue <= CONTROL; queue++) {
+			rx_fill(bench, queue);
+			assert_int_equal(rx_take(bench, queue, 1), -1);
+		}
+		expect_first_only(bench);
+		transmit(bench, 0, 1);
+		bench_stop(bench);
+	}
+}
+
+/* A receive queue that is reset and set up again goes on; the others do all the while. */
+static void test_queue_reset(void **state)
+{
+	struct bench *bench = *state;
+
+	bench_start(bench, &usual, PAIRS, 0);
+	assert_int_equal(set_pairs(bench, PAIRS), VIRTIO_NET_OK);
+	for (unsigned int pair = 0; pair < PAIRS; pair++)
+		rx_fill(bench, RX(pair));
+	driver_common_out(bench->driver, VIRTIO_PCI_COMMON_Q_SELECT, 2, RX(1));
+	driver_common_out(bench->driver, VIRTIO_PCI_COMMON_Q_RESET, 2, 1);
+	for (unsigned int pair = 0; pair < PAIRS; pair += 2) {
+		transmit(bench, pair, (uint8_t)pair);
+		wire_send(bench, (uint8_t)pair);
+		assert_int_equal(rx_take(bench, RX(pair), DRIVER_TIMEOUT_MS), pair);
+	}
+	driver_queue_setup(bench->driver, RX(1), 0);
+	rx_fill(bench, RX(1));
+	transmit(bench, 1, 77);
+	wire_send(bench, 77);
+	assert_int_equal(rx_take(bench, RX(1), DRIVER_TIMEOUT_MS), 77);
+}
+
+/* One line each, and nothing left behind. */
+static void test_specs(void **state)
+{
+	static const struct {
+		int flags; /* of an interface that is there before; 0: none */
+		const char *spec, *says;
+	} cases[] = {
+		{ 0, "virtio-net,tap=" TAP ",queues=0", "queues=0" },
+		{ 0, "virtio-net,tap=" TAP ",queues=17", "1..16" },
+		{ 0, "virtio-net,fd=0x7ffffffe,queues=2", "is one queue" },
+		{ IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, "virtio-net,tap=" TAP ",queues=2",
+		  "mode tap multi_queue" },
+		{ IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE, "virtio-net,tap=" TAP,
+		  "without multi_queue" },
+		{ IFF_TUN | IFF_NO_PI, "virtio-net,tap=" TAP ",queues=2", "is a tun" },
+	};
+	struct bench *bench = *state;
+
+	bench_machine(bench, &usual);
+	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
+		if (cases[i].flags)
+			assert_int_equal(lab_add(TAP, cases[i].flags, -1), 0);
+		machine_log_clear(bench->machine);
+		if (pci_add_device(bench->machine->ctx, cases[i].spec))
+			fail_msg("accepted: %s", cases[i].spec);
+		assert_int_equal(bench->machine->captured.count, 1);
+		assert_logged(bench->machine, cases[i].says);
+		assert_int_equal(lab_exists(TAP), cases[i].flags != 0);
+		if (cases[i].flags)
+			assert_int_equal(lab_delete(TAP), 0);
+	}
+}
+
+/* An interface that stays, with all of its queues; and taken away while they are used. */
+static void test_interface(void **state)
+{
+	struct bench *bench = *state;
+
+	if (!lab_ready)
+		skip();
+	assert_int_equal(lab_add(TAP, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE, -1), 0);
+	assert_int_equal(lab_set_up(TAP, true), 0);
+	for (unsigned int i = 0; i < 3; i++) {
+		bench_start(bench, &usual, PAIRS, 0);
+		assert_int_equal(set_pairs(bench, PAIRS), VIRTIO_NET_OK);
+		rx_fill(bench, RX(1));
+		transmit(bench, 1, 1);
+		wire_send(bench, 1);
+		assert_int_equal(rx_take(bench, RX(1), DRIVER_TIMEOUT_MS), 1);
+		if (i < 2)
+			bench_stop(bench);
+		assert_true(lab_exists(TAP));
+	}
+	assert_int_equal(lab_delete(TAP), 0);
+	assert_true(driver_wait_config(bench->driver, DRIVER_TIMEOUT_MS));
+	assert_logged(bench->machine, "was removed");
+	assert_int_equal(set_pairs(bench, 1), VIRTIO_NET_OK);
+	assert_int_equal(set_pairs(bench, PAIRS), VIRTIO_NET_OK);
+	driver_restart(bench->driver);
+}
+
+#define BENCH_TEST(function) cmocka_unit_test_setup_teardown(function, bench_setup, bench_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		BENCH_TEST(test_offered),     BENCH_TEST(test_steering),
+		BENCH_TEST(test_first_only),  BENCH_TEST(test_fewer_and_more),
+		BENCH_TEST(test_refused),     BENCH_TEST(test_not_negotiated),
+		BENCH_TEST(test_queue_reset), BENCH_TEST(test_specs),
+		BENCH_TEST(test_interface),
+	};
+
+	return cmocka_run_group_tests(tests, group_setup, NULL);
+}

@@ -1,0 +1,662 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * virtio-net and the kernel's vhost-net: when it is started and stopped, with what behind which queue,
+ * what header it and the tap agree upon, what is offered, and what happens when it cannot. The kernel's
+ * part is played by open() and ioctl() of this file, which keep what Linux would refuse; the taps are
+ * real, in a network namespace of their own. Needs root and /dev/net/tun.
+ */
+#include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/vhost.h>
+#include <linux/virtio_net.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+
+#include "../unit/tap_lab.h"
+#include "virtio_driver.h"
+
+#define SLOT 4
+#define TAP "tenon-test"
+#define PAIRS 3
+#define VRINGS 2
+#define MQ BIT64(VIRTIO_NET_F_MQ)
+#define MRG BIT64(VIRTIO_NET_F_MRG_RXBUF)
+#define FRAME 60
+/* Linux 6.12; bit 27 is VHOST_NET_F_VIRTIO_NET_HDR there. */
+#define KERNEL_FEATURES                                                                            \
+	(BIT64(VIRTIO_F_NOTIFY_ON_EMPTY) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) |                    \
+	 BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VHOST_F_LOG_ALL) |                                 \
+	 BIT64(VHOST_NET_F_VIRTIO_NET_HDR) | BIT64(VIRTIO_F_VERSION_1) | MRG |                     \
+	 BIT64(VIRTIO_F_ACCESS_PLATFORM))
+
+static const uint8_t mac_ours[] = { 0x02, 0x11, 0x22, 0x33, 0x44, 0x55 };
+static const uint8_t mac_other[] = { 0x02, 0x66, 0x77, 0x88, 0x99, 0xaa };
+
+/* ---- The kernel's part ---- */
+
+/*
+ * struct vhost - one open /dev/vhost-net. @fd: it, -1: closed
+ * @kick, @backend: what each ring was given, -1: none
+ */
+struct vhost {
+	int fd;
+	bool owned;
+	uint64_t features;
+	uint32_t busyloop[VRINGS];
+	int kick[VRINGS], backend[VRINGS];
+	uint16_t base[VRINGS];
+};
+
+/*
+ * struct kernel
+ * @offers: VHOST_GET_FEATURES; @open_error: of /dev/vhost-net, 0: none
+ * @fail_at: the ioctl with this number fails, counted by @calls; 0: none
+ * @header_wrong: how often a tap was given whose header is another one than vhost-net's
+ * @rude: how often something was asked that Linux refuses
+ */
+static struct kernel {
+	struct vhost vhosts[PAIRS];
+	uint64_t offers;
+	int open_error;
+	unsigned int calls, fail_at;
+	unsigned int header_wrong, rude;
+	unsigned long tun_offload;
+} kernel;
+
+static const struct vhost vhost_closed = { .fd = -1, .kick = { -1, -1 }, .backend = { -1, -1 } };
+
+static void kernel_reset(void)
+{
+	kernel = (struct kernel) { .offers = KERNEL_FEATURES };
+	for (unsigned int i = 0; i < PAIRS; i++)
+		kernel.vhosts[i] = vhost_closed;
+}
+
+static struct vhost *kernel_find(int fd)
+{
+	for (unsigned int i = 0; i < PAIRS; i++)
+		if (kernel.vhosts[i].fd == fd)
+			return &kernel.vhosts[i];
+	return NULL;
+}
+
+int open(const char *path, int flags, ...)
+{
+	struct vhost *vhost = kernel_find(-1);
+	va_list args;
+	mode_t mode;
+
+	va_start(args, flags);
+	mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
+	va_end(args);
+	if (strcmp(path, "/dev/vhost-net") != 0)
+		return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+	if (kernel.open_error || !vhost) {
+		errno = kernel.open_error ? kernel.open_error : EMFILE;
+		return -1;
+	}
+	*vhost = vhost_closed;
+	vhost->fd = eventfd(0, 0);
+	return vhost->fd;
+}
+
+int close(int fd)
+{
+	struct vhost *vhost = fd >= 0 ? kernel_find(fd) : NULL;
+
+	if (vhost) {
+		kernel.rude += vhost->backend[0] >= 0 || vhost->backend[1] >= 0;
+		*vhost = vhost_closed;
+	}
+	return (int)syscall(SYS_close, fd);
+}
+
+/* vhost-net, drivers/vhost/net.c: vhost_net_set_features() */
+static int vhost_header(const struct vhost *vhost)
+{
+	return vhost->features & (BIT64(VIRTIO_F_VERSION_1) | MRG) ? 12 : 10;
+}
+
+static int vhost_set_backend(struct vhost *vhost, const struct vhost_vring_file *file)
+{
+	int header = 0;
+
+	if (file->fd >= 0 &&
+	    (ioctl(file->fd, TUNGETVNETHDRSZ, &header) < 0 || header != vhost_header(vhost) ||
+	     vhost->features & BIT64(VHOST_NET_F_VIRTIO_NET_HDR)))
+		kernel.header_wrong++;
+	if (file->fd >= 0 && vhost->kick[file->index] < 0)
+		kernel.rude++;
+	vhost->backend[file->index] = file->fd;
+	return 0;
+}
+
+static int vhost_vring(struct vhost *vhost, unsigned long request, void *arg)
+{
+	const struct vhost_vring_file *file = arg;
+	struct vhost_vring_state *state = arg;
+
+	switch (request) {
+	case VHOST_SET_VRING_NUM:
+	case VHOST_SET_VRING_BASE:
+		if (vhost->backend[state->index] >= 0)
+			return -EBUSY;
+		if (request == VHOST_SET_VRING_BASE)
+			vhost->base[state->index] = (uint16_t)state->num;
+		return 0;
+	case VHOST_GET_VRING_BASE:
+		kernel.rude += vhost->backend[state->index] >= 0;
+		state->num = vhost->base[state->index];
+		return 0;
+	case VHOST_SET_VRING_BUSYLOOP_TIMEOUT:
+		vhost->busyloop[state->index] = state->num;
+		return 0;
+	case VHOST_SET_VRING_KICK:
+		kernel.rude += file->fd < 0 && vhost->backend[file->index] >= 0;
+		vhost->kick[file->index] = file->fd;
+		return 0;
+	case VHOST_NET_SET_BACKEND:
+		return vhost_set_backend(vhost, file);
+	default:
+		return 0;
+	}
+}
+
+static int vhost_ioctl(struct vhost *vhost, unsigned long request, void *arg)
+{
+	if (++kernel.calls == kernel.fail_at)
+		return -EIO;
+	if (request == VHOST_GET_FEATURES) {
+		*(uint64_t *)arg = kernel.offers;
+		return 0;
+	}
+	if (request == VHOST_SET_OWNER) {
+		kernel.rude += vhost->owned;
+		vhost->owned = true;
+		return 0;
+	}
+	if (!vhost->owned)
+		return -EPERM;
+	if (request == VHOST_RESET_OWNER) {
+		*vhost = (struct vhost) { .fd = vhost->fd,
+					  .kick = { -1, -1 },
+					  .backend = { -1, -1 } };
+		return 0;
+	}
+	if (request != VHOST_SET_FEATURES)
+		return vhost_vring(vhost, request, arg);
+	vhost->features = *(const uint64_t *)arg;
+	return vhost->features & ~kernel.offers ? -EOPNOTSUPP : 0;
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	struct vhost *vhost = _IOC_TYPE(request) == VHOST_VIRTIO ? kernel_find(fd) : NULL;
+	va_list args;
+	void *arg;
+	int result;
+
+	va_start(args, request);
+	arg = va_arg(args, void *);
+	va_end(args);
+	if (request == TUNSETOFFLOAD)
+		kernel.tun_offload = (unsigned long)arg;
+	if (!vhost)
+		return (int)syscall(SYS_ioctl, fd, request, arg);
+	result = vhost_ioctl(vhost, request, arg);
+	if (result >= 0)
+		return result;
+	errno = -result;
+	return -1;
+}
+
+/* Pairs whose two rings have a tap behind them, as bits; a pair with one only is an error. */
+static unsigned int kernel_runs(void)
+{
+	unsigned int pairs = 0;
+
+	for (unsigned int i = 0; i < PAIRS; i++) {
+		const struct vhost *vhost = &kernel.vhosts[i];
+
+		assert_int_equal(vhost->backend[0], vhost->backend[1]);
+		assert_int_equal(vhost->kick[0] >= 0, vhost->backend[0] >= 0);
+		pairs |= (unsigned int)(vhost->backend[0] >= 0) << i;
+	}
+	return pairs;
+}
+
+/* ---- The bench ---- */
+
+struct bench {
+	struct machine *machine;
+	struct pci_vdev *dev;
+	struct virtio_driver *driver;
+	unsigned int ctrl; /* queue */
+	int peer; /* a packet socket on the tap: the wire's other end */
+	uint32_t header_len;
+};
+
+static const struct driver_params usual = { .indirect = true, .event_idx = true, .msix = true };
+
+/* The namespace is the process's, as this is. */
+static bool lab_ready;
+
+static int group_setup(void **state)
+{
+	lab_ready = lab_enter(); /* says what is missing */
+	return 0;
+}
+
+static int bench_setup(void **state)
+{
+	struct bench *bench = test_calloc(1, sizeof(*bench));
+
+	kernel_reset();
+	bench->peer = -1;
+	*state = bench;
+	return 0;
+}
+
+static void bench_stop(struct bench *bench)
+{
+	if (bench->peer >= 0)
+		close(bench->peer);
+	bench->peer = -1;
+	driver_close(bench->driver);
+	machine_destroy(bench->machine);
+	bench->driver = NULL;
+	bench->machine = NULL;
+	assert_int_equal(kernel_runs(), 0);
+	for (unsigned int i = 0; i < PAIRS; i++)
+		assert_int_equal(kernel.vhosts[i].fd, -1);
+	assert_int_equal(kernel.rude, 0);
+	assert_int_equal(kernel.header_wrong, 0);
+}
+
+static int bench_teardown(void **state)
+{
+	struct bench *bench = *state;
+
+	bench_stop(bench);
+	test_free(bench);
+	return 0;
+}
+
+static void bench_machine(struct bench *bench)
+{
+	struct machine_config config = { .ioeventfd = true };
+
+	if (!lab_ready)
+		skip();
+	bench->machine = machine_create(&config);
+}
+
+static void bench_add(struct bench *bench, const char *options)
+{
+	char spec[160];
+
+	bench_machine(bench);
+	snprintf(spec, sizeof(spec), "%d,virtio-net,tap=%s,mac=02:11:22:33:44:55%s%s", SLOT, TAP,
+		 options, strstr(options, "packed") ? "" : ",packed=off");
+	bench->dev = machine_add(bench->machine, spec);
+	bench->peer = lab_packet_socket(TAP, 0);
+	assert_true(bench->peer >= 0);
+}
+
+static void bench_start(struct bench *bench, const struct driver_params *params,
+			const char *options, uint64_t without)
+{
+	bench_add(bench, options);
+	machine_log_clear(bench->machine);
+	bench->driver = driver_run(bench->machine, SLOT, params, without);
+	bench->header_len = !params->legacy || driver_has(bench->driver, VIRTIO_NET_F_MRG_RXBUF)
+				    ? sizeof(struct virtio_net_hdr_v1)
+				    : sizeof(struct virtio_net_hdr);
+	bench->ctrl =
+		driver_has(bench->driver, VIRTIO_NET_F_MQ) ? bench->driver->queue_count - 1U : 2;
+}
+
+static int vhost_switch(struct bench *bench, bool on)
+{
+	int error;
+
+	pthread_mutex_lock(&bench->dev->lock);
+	error = bench->dev->dev_ops->vdev_offload(bench->dev, on);
+	pthread_mutex_unlock(&bench->dev->lock);
+	return error;
+}
+
+static uint8_t command(struct bench *bench, uint8_t class, uint8_t code, const void *data,
+		       uint32_t len)
+{
+	uint8_t out[32] = { class, code }, ack;
+
+	memcpy(out + 2, data, len);
+	assert_int_equal(driver_request(driver_queue(bench->driver, bench->ctrl),
+					&driver_layouts[0], out, 2 + len, &ack, 1),
+			 1);
+	return ack;
+}
+
+static void set_pairs(struct bench *bench, uint16_t pairs)
+{
+	assert_int_equal(command(bench, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, &pairs,
+				 sizeof(pairs)),
+			 VIRTIO_NET_OK);
+}
+
+/* ---- User space's data plane ---- */
+
+struct wire_read {
+	int fd;
+	uint8_t frame[FRAME + 64];
+	ssize_t len;
+};
+
+static bool wire_read_done(void *arg)
+{
+	struct wire_read *wire = arg;
+
+	wire->len = recv(wire->fd, wire->frame, sizeof(wire->frame), MSG_DONTWAIT);
+	return wire->len >= 0;
+}
+
+static void frame_make(uint8_t *frame, const uint8_t *to, const uint8_t *from)
+{
+	memset(frame, 0x77, FRAME);
+	memcpy(frame, to, ETH_ALEN);
+	memcpy(frame + ETH_ALEN, from, ETH_ALEN);
+	memcpy(frame + 12, "\x88\xb5", 2);
+}
+
+/* A frame out and one in, to the byte. */
+static void expect_frames(struct bench *bench)
+{
+	struct segment buffer = { guest_alloc(bench->machine, 1600, 1), 1600 };
+	uint8_t *in = guest_ptr(bench->machine, buffer.gpa, buffer.len);
+	struct wire_read wire = { .fd = bench->peer };
+	uint8_t packet[12 + FRAME] = { 0 }, frame[FRAME];
+	uint32_t len;
+
+	frame_make(packet + bench->header_len, mac_other, mac_ours);
+	assert_int_equal(driver_request(driver_queue(bench->driver, 1), &driver_layouts[0], packet,
+					bench->header_len + FRAME, NULL, 0),
+			 0);
+	assert_true(machine_wait(bench->machine, wire_read_done, &wire, DRIVER_TIMEOUT_MS));
+	assert_int_equal(wire.len, FRAME);
+	assert_memory_equal(wire.frame, packet + bench->header_len, FRAME);
+
+	assert_int_equal(driver_add_buf(driver_queue(bench->driver, 0), &buffer, 0, 1, in), 0);
+	driver_kick(driver_queue(bench->driver, 0));
+	frame_make(frame, mac_ours, mac_other);
+	assert_int_equal(send(bench->peer, frame, FRAME, 0), FRAME);
+	assert_ptr_equal(driver_wait_buf(driver_queue(bench->driver, 0), &len, DRIVER_TIMEOUT_MS),
+			 in);
+	assert_int_equal(len, bench->header_len + FRAME);
+	assert_memory_equal(in + bench->header_len, frame, FRAME);
+}
+
+/* ---- Tests ---- */
+
+/* Legacy and modern, with and without MRG_RXBUF, the kernel and user space by turns. */
+static void test_headers(void **state)
+{
+	struct bench *bench = *state;
+
+	for (unsigned int i = 0; i < 8; i++) {
+		struct driver_params params = usual;
+
+		params.legacy = i & 1;
+		bench_start(bench, &params, i & 4 ? ",vhost" : "", i & 2 ? MRG : 0);
+		assert_int_equal(kernel_runs(), i >> 2);
+		for (unsigned int turn = 0; turn < 3; turn++) {
+			assert_int_equal(vhost_switch(bench, true), 0);
+			assert_int_equal(kernel_runs(), 1);
+			assert_int_equal(vhost_header(&kernel.vhosts[0]), bench->header_len);
+			assert_int_equal(vhost_switch(bench, false), 0);
+			assert_int_equal(kernel_runs(), 0);
+			expect_frames(bench);
+		}
+		assert_int_equal(bench->machine->captured.count, 0);
+		bench_stop(bench);
+	}
+}
+
+/* At DRIVER_OK, not before, also of legacy drivers; until reset, suspend or quiesce. */
+static void test_life(void **state)
+{
+	struct bench *bench = *state;
+
+	for (unsigned int legacy = 0; legacy < 2; legacy++) {
+		struct driver_params params = usual;
+
+		params.legacy = legacy;
+		bench_add(bench, ",vhost,busyloop=50");
+		bench->driver = driver_open(bench->machine, SLOT, &params);
+		assert_true(driver_negotiate(bench->driver, bench->driver->offered));
+		assert_int_equal(kernel_runs(), 0);
+		driver_start(bench->driver);
+		assert_int_equal(kernel_runs(), 1);
+		assert_int_equal(kernel.vhosts[0].busyloop[0], 50);
+		assert_int_equal(kernel.vhosts[0].busyloop[1], 50);
+		pci_quiesce_devices(bench->machine->ctx);
+		assert_int_equal(kernel_runs(), 0);
+		pci_resume_devices(bench->machine->ctx);
+		assert_int_equal(kernel_runs(), 1);
+		driver_set_status(bench->driver, 0);
+		assert_int_equal(kernel_runs(), 0);
+		driver_restart(bench->driver);
+		assert_int_equal(kernel_runs(), 1);
+		bench_stop(bench);
+	}
+}
+
+/* User space serves what is left while a queue is reset, and the kernel all of it behind that. */
+static void test_queue_reset(void **state)
+{
+	struct bench *bench = *state;
+
+	bench_start(bench, &usual, ",vhost", 0);
+	for (uint16_t queue = 0; queue < 2; queue++) {
+		driver_common_out(bench->driver, VIRTIO_PCI_COMMON_Q_SELECT, 2, queue);
+		driver_common_out(bench->driver, VIRTIO_PCI_COMMON_Q_RESET, 2, 1);
+		assert_int_equal(kernel_runs(), 0);
+		driver_kick(driver_queue(bench->driver, !queue));
+		machine_poll(bench->machine);
+		assert_int_equal(kernel_runs(), 0);
+		driver_queue_setup(bench->driver, queue, 0);
+		machine_poll(bench->machine);
+		assert_int_equal(kernel_runs(), 1);
+	}
+}
+
+/* Each pair its descriptor and its tap's; those that are not in use have nothing behind them. */
+static void test_pairs(void **state)
+{
+	struct bench *bench = *state;
+
+	for (unsigned int mq = 0; mq < 2; mq++) {
+		bench_start(bench, &usual, ",vhost,queues=3", mq ? 0 : MQ);
+		assert_null(kernel_find(-1)); /* all are open */
+		assert_int_equal(kernel_runs(), 1);
+		for (uint16_t pairs = 3; mq && pairs; pairs--) {
+			set_pairs(bench, pairs);
+			assert_int_equal(kernel_runs(), (1 << pairs) - 1);
+			for (unsigned int i = 1; i < pairs; i++)
+				assert_int_not_equal(kernel.vhosts[i].backend[0],
+						     kernel.vhosts[0].backend[0]);
+			assert_int_equal(vhost_switch(bench, false), 0);
+			assert_int_equal(kernel_runs(), 0);
+			assert_int_equal(vhost_switch(bench, true), 0);
+			assert_int_equal(kernel_runs(), (1 << pairs) - 1);
+		}
+		driver_restart(bench->driver);
+		assert_int_equal(kernel_runs(), 1);
+		bench_stop(bench);
+	}
+}
+
+/* The control queue is ours as ever; and a driver that breaks it ends the rest too. */
+static void test_commands(void **state)
+{
+	struct segment segment;
+	struct bench *bench = *state;
+	uint64_t offloads = 0;
+	uint8_t on = 1;
+
+	bench_start(bench, &usual, ",vhost", 0);
+	assert_int_equal(command(bench, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, &on, 1),
+			 VIRTIO_NET_OK);
+	assert_int_equal(command(bench, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET,
+				 mac_other, ETH_ALEN),
+			 VIRTIO_NET_OK);
+	assert_int_equal(driver_config(bench->driver, 5, 1), mac_other[5]);
+	assert_true(kernel.tun_offload & TUN_F_CSUM);
+	assert_int_equal(command(bench, VIRTIO_NET_CTRL_GUEST_OFFLOADS,
+				 VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET, &offloads, 8),
+			 VIRTIO_NET_OK);
+	assert_int_equal(kernel.tun_offload, 0);
+	assert_int_equal(lab_set_up(TAP, false), 0);
+	assert_true(driver_wait_config(bench->driver, DRIVER_TIMEOUT_MS));
+	assert_int_equal(kernel_runs(), 1);
+
+	segment = (struct segment) { guest_alloc(bench->machine, 3, 1), 3 };
+	assert_int_equal(
+		driver_add_buf(driver_queue(bench->driver, bench->ctrl), &segment, 1, 0, bench), 0);
+	driver_kick(driver_queue(bench->driver, bench->ctrl));
+	assert_true(driver_wait_config(bench->driver, DRIVER_TIMEOUT_MS));
+	assert_true(driver_status(bench->driver) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	assert_int_equal(kernel_runs(), 0);
+	driver_restart(bench->driver);
+	assert_int_equal(kernel_runs(), 1);
+}
+
+static void test_features(void **state)
+{
+	static const unsigned int bits[] = { VIRTIO_NET_F_MRG_RXBUF, VIRTIO_RING_F_EVENT_IDX,
+					     VIRTIO_RING_F_INDIRECT_DESC };
+	struct bench *bench = *state;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(bits); i++) {
+		kernel.offers = KERNEL_FEATURES & ~BIT64(bits[i]);
+		bench_start(bench, &usual, ",vhost=auto", 0);
+		assert_false(bench->driver->offered & BIT64(bits[i]));
+		assert_int_equal(kernel_runs(), 1);
+		bench_stop(bench);
+		/* Not asked for: all is offered, and then the kernel cannot have it. */
+		bench_start(bench, &usual, "", 0);
+		assert_true(bench->driver->offered & BIT64(bits[i]));
+		assert_int_equal(vhost_switch(bench, true), -EOPNOTSUPP);
+		assert_logged(bench->machine, "vhost on: the driver uses features");
+		assert_int_equal(kernel_runs(), 0);
+		expect_frames(bench);
+		bench_stop(bench);
+	}
+}
+
+/* Wanted while no driver is there: it starts with one that it can serve. */
+static void test_switched_before(void **state)
+{
+	struct driver_params params = usual;
+	struct bench *bench = *state;
+
+	for (unsigned int packed = 0; packed < 2; packed++) {
+		params.packed = packed;
+		bench_add(bench, ",packed=on");
+		assert_int_equal(vhost_switch(bench, true), 0);
+		machine_log_clear(bench->machine);
+		bench->driver = driver_run(bench->machine, SLOT, &params, 0);
+		bench->header_len = 12;
+		assert_int_equal(kernel_runs(), !packed);
+		assert_int_equal(bench->machine->captured.count, packed);
+		if (packed) {
+			assert_logged(bench->machine, "user space does: the driver uses packed");
+			expect_frames(bench);
+			assert_int_equal(bench->machine->captured.count, 1);
+		}
+		bench_stop(bench);
+	}
+}
+
+static void test_refused(void **state)
+{
+	static const struct {
+		const char *options;
+		int open_error;
+		const char *says;
+	} cases[] = {
+		{ "", ENOENT, "/dev/vhost-net" },
+		{ "", EACCES, "/dev/vhost-net" },
+		{ ",packed=on", 0, "drop packed=on, or vhost" },
+		{ ",in_order=on", 0, "drop in_order=on, or vhost" },
+		{ ",mtu=1400", 0, "does not drop frames beyond mtu=" },
+	};
+	struct bench *bench = *state;
+
+	for (unsigned int i = 0; i < 2 * ARRAY_SIZE(cases); i++) {
+		bool automatic = i & 1;
+		char spec[100];
+
+		kernel.open_error = cases[i / 2].open_error;
+		snprintf(spec, sizeof(spec), "%d,virtio-net,tap=%s,vhost%s%s", SLOT, TAP,
+			 automatic ? "=auto" : "", cases[i / 2].options);
+		bench_machine(bench);
+		machine_log_clear(bench->machine);
+		assert_int_equal(pci_add_device(bench->machine->ctx, spec) != NULL, automatic);
+		assert_int_equal(bench->machine->captured.count, 1);
+		assert_logged(bench->machine, cases[i / 2].says);
+		assert_int_equal(machine_logged(bench->machine, "without vhost:"), automatic);
+		assert_int_equal(lab_exists(TAP), automatic);
+		bench_stop(bench);
+	}
+}
+
+/* Whatever fails, and when: user space goes on with every ring where it was, and later all is well. */
+static void test_failures(void **state)
+{
+	struct bench *bench = *state;
+
+	for (unsigned int legacy = 0; legacy < 2; legacy++) {
+		struct driver_params params = usual;
+		unsigned int failed = 0;
+		bool reached = true;
+
+		params.legacy = legacy;
+		for (unsigned int at = 1; reached; at++) {
+			bench_start(bench, &params, ",queues=2", MRG);
+			if (driver_has(bench->driver, VIRTIO_NET_F_MQ))
+				set_pairs(bench, 2);
+			kernel.calls = 0;
+			kernel.fail_at = at;
+			if (vhost_switch(bench, true))
+				failed++;
+			else
+				assert_int_equal(kernel_runs(), 3);
+			reached = kernel.calls >= at;
+			kernel.fail_at = 0;
+			assert_int_equal(vhost_switch(bench, false), 0);
+			assert_int_equal(kernel_runs(), 0);
+			expect_frames(bench);
+			assert_int_equal(vhost_switch(bench, true), 0);
+			assert_int_equal(kernel_runs(), 3);
+			bench_stop(bench);
+		}
+		assert_true(failed > 20);
+	}
+}
+
+#define BENCH_TEST(function) cmocka_unit_test_setup_teardown(function, bench_setup, bench_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		BENCH_TEST(test_headers),	  BENCH_TEST(test_life),
+		BENCH_TEST(test_queue_reset),	  BENCH_TEST(test_pairs),
+		BENCH_TEST(test_commands),	  BENCH_TEST(test_features),
+		BENCH_TEST(test_switched_before), BENCH_TEST(test_refused),
+		BENCH_TEST(test_failures),
+	};
+
+	return cmocka_run_group_tests(tests, group_setup, NULL);
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * main.c: hsmd, an ACRN HSM on KVM: options, and the character device, which is made by CUSE.
+ */
+#include "hsmd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEFAULT_DEVICE_NAME "acrn_hsm"
+#define CUSE_THREADS 16
+#define FILES_WANTED 65536
+
+static const char usage[] =
+	"usage: hsmd [OPTIONS]\n"
+	"Provide /dev/" DEFAULT_DEVICE_NAME
+	", the device of ACRN's HSM, with KVM as the hypervisor.\n"
+	"Device models for ACRN, tenon and others, run on it unchanged. Needs root, /dev/kvm and\n"
+	"/dev/cuse (modprobe cuse). SIGUSR1 logs what it holds, SIGTERM ends it and all its VMs.\n"
+	"\n"
+	"  -n, --device-name NAME  make /dev/NAME instead\n"
+	"  -f, --foreground        stay in the foreground, as it always does\n"
+	"  -d, --debug             log what is created and destroyed\n"
+	"  -h, --help              this text\n"
+	"  -V, --version           which version this is\n";
+
+/* ---- The device */
+
+static void on_ready(void *userdata)
+{
+	struct hsmd *hsmd = userdata;
+
+	log_line(LOG_INFO, "/dev/%s is ready", hsmd->device_name);
+}
+
+static void on_open(fuse_req_t req, struct fuse_file_info *info)
+{
+	struct vm *vm;
+
+	if (!fuse_req_ctx(req)->pid) {
+		log_line(LOG_ERROR,
+			 "a client in another PID namespace cannot be served (run hsmd in "
+			 "the initial one)");
+		fuse_reply_err(req, EPERM);
+		return;
+	}
+	vm = vm_open(fuse_req_userdata(req));
+	if (!vm) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	info->fh = (uintptr_t)vm;
+	fuse_reply_open(req, info);
+}
+
+static void on_release(fuse_req_t req, struct fuse_file_info *info)
+{
+	vm_release((struct vm *)(uintptr_t)info->fh);
+	fuse_reply_err(req, 0);
+}
+
+static void on_ioctl(fuse_req_t req, int command, void *argument, struct fuse_file_info *info,
+		     unsigned int flags, const void *in, size_t in_size, size_t out_size)
+{
+	/* The driver has no entry for 32-bit programs. */
+	if (flags & FUSE_IOCTL_COMPAT) {
+		fuse_reply_err(req, ENOTTY);
+		return;
+	}
+	ioctl_handle((struct vm *)(uintptr_t)info->fh, req, (unsigned int)command,
+		     (uintptr_t)argument);
+}
+
+static const struct cuse_lowlevel_ops device_ops = {
+	.init_done = on_ready,
+	.open = on_open,
+	.release = on_release,
+	.ioctl = on_ioctl,
+};
+
+static struct fuse_session *make_device(struct hsmd *hsmd)
+{
+	char name[sizeof(hsmd->device_name) + sizeof("DEVNAME=")];
+	const char *info[] = { name };
+	char program[] = "hsmd", foreground[] = "-f";
+	char *argv[] = { program, foreground, NULL };
+	const struct cuse_info cuse = {
+		.dev_info_argc = 1,
+		.dev_info_argv = info,
+		.flags = CUSE_UNRESTRICTED_IOCTL,
+	};
+	int multithreaded;
+
+	snprintf(name, sizeof(name), "DEVNAME=%s", hsmd->device_name);
+	return cuse_lowlevel_setup(2, argv, &cuse, &device_ops, &multithreaded, hsmd);
+}
+
+static int serve(struct hsmd *hsmd)
+{
+	struct fuse_loop_config *config = fuse_loop_cfg_create();
+	struct fuse_session *session;
+	int ret;
+
+	if (!config)
+		return -ENOMEM;
+	session = make_device(hsmd);
+	if (!session) {
+		log_line(LOG_ERROR, "/dev/%s cannot be made (see the lines above)",
+			 hsmd->device_name);
+		fuse_loop_cfg_destroy(config);
+		return -EIO;
+	}
+	fuse_loop_cfg_set_max_threads(config, CUSE_THREADS);
+	fuse_loop_cfg_set_idle_threads(config, CUSE_THREADS);
+	ret = fuse_session_loop_mt(session, config);
+	fuse_loop_cfg_destroy(config);
+	cuse_lowlevel_teardown(session);
+	/* Ended by a signal is the normal end. */
+	return ret < 0 ? ret : 0;
+}
+
+/* ---- Statistics */
+
+static void *stats_thread(void *arg)
+{
+	sigset_t set;
+	int signal;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	for (;;) {
+		if (!sigwait(&set, &signal))
+			stats_log(arg);
+	}
+	return NULL;
+}
+
+/* The thread has all signals blocked but the one that it waits for. */
+static int start_stats(struct hsmd *hsmd)
+{
+	sigset_t all, normal;
+	pthread_t thread;
+	int error;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &normal);
+	error = pthread_create(&thread, NULL, stats_thread, hsmd);
+	if (!error)
+		pthread_detach(thread);
+	sigaddset(&normal, SIGUSR1);
+	pthread_sigmask(SIG_SETMASK, &normal, NULL);
+	if (error)
+		log_line(LOG_ERROR, "cannot start a thread: %s", strerror(error));
+	return -error;
+}
+
+/* ---- Start */
+
+static int open_kvm(struct hsmd *hsmd)
+{
+	int version;
+
+	hsmd->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (hsmd->kvm_fd < 0) {
+		log_line(LOG_ERROR,
+			 "cannot open /dev/kvm: %s (load kvm_intel or kvm_amd, run as root)",
+			 strerror(errno));
+		return -errno;
+	}
+	version = kvm_call(hsmd->kvm_fd, KVM_GET_API_VERSION, NULL);
+	if (version != KVM_API_VERSION) {
+		log_line(LOG_ERROR, "/dev/kvm has API version %d, not %d", version,
+			 KVM_API_VERSION);
+		return -ENOTSUP;
+	}
+	hsmd->run_size = (size_t)kvm_call(hsmd->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, NULL);
+	return 0;
+}
+
+static int check_device(const struct hsmd *hsmd)
+{
+	char path[sizeof(hsmd->device_name) + sizeof("/dev/")];
+	struct stat status;
+
+	if (access("/dev/cuse", R_OK | W_OK)) {
+		log_line(LOG_ERROR, "cannot use /dev/cuse: %s (modprobe cuse, run as root)",
+			 strerror(errno));
+		return -errno;
+	}
+	snprintf(path, sizeof(path), "/dev/%s", hsmd->device_name);
+	if (stat(path, &status))
+		return 0;
+	log_line(LOG_ERROR,
+		 "%s is there already: a real HSM or another hsmd (choose another name "
+		 "with --device-name)",
+		 path);
+	return -EEXIST;
+}
+
+/* Guest RAM, vCPUs and eventfds of many VMs need more than the usual 1024. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = FILES_WANTED;
+	if (limit.rlim_max < FILES_WANTED)
+		limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int set_device_name(struct hsmd *hsmd, const char *name)
+{
+	if (!*name || strchr(name, '/') || strlen(name) >= sizeof(hsmd->device_name)) {
+		log_line(LOG_ERROR,
+			 "--device-name %s: give a name without / of at most %zu characters", name,
+			 sizeof(hsmd->device_name) - 1);
+		return -EINVAL;
+	}
+	strcpy(hsmd->device_name, name);
+	return 0;
+}
+
+/* Exit status, or -1: go on. */
+static int parse_options(struct hsmd *hsmd, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "device-name", required_argument, NULL, 'n' },
+		{ "foreground", no_argument, NULL, 'f' },
+		{ "debug", no_argument, NULL, 'd' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ 0 },
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "n:fdhV", options, NULL)) != -1) {
+		switch (option) {
+		case 'n':
+			if (set_device_name(hsmd, optarg))
+				return EXIT_FAILURE;
+			break;
+		case 'f':
+			break;
+		case 'd':
+			log_set_debug(true);
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			return EXIT_SUCCESS;
+		case 'V':
+			puts("hsmd of tenon " TENON_VERSION);
+			return EXIT_SUCCESS;
+		default:
+			fputs(usage, stderr);
+			return EXIT_FAILURE;
+		}
+	}
+	if (optind == argc)
+		return -1;
+	log_line(LOG_ERROR, "what is %s? hsmd takes options only (hsmd --help)", argv[optind]);
+	return EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+	struct hsmd hsmd = { .kvm_fd = -1, .device_name = DEFAULT_DEVICE_NAME };
+	int status = parse_options(&hsmd, argc, argv);
+
+	if (status >= 0)
+		return status;
+	pthread_mutex_init(&hsmd.lock, NULL);
+	LIST_INIT(&hsmd.vms);
+	sched_getaffinity(0, sizeof(hsmd.cpus), &hsmd.cpus);
+	raise_file_limit();
+	if (check_device(&hsmd) || open_kvm(&hsmd) || vcpu_install_signal() || start_stats(&hsmd))
+		return EXIT_FAILURE;
+	return serve(&hsmd) ? EXIT_FAILURE : EXIT_SUCCESS;
+}
