@@ -222,7 +222,7 @@ static const struct control_command commands[] = {
 	{ "help", "", "this list", 0, run_help },
 	{ "status", "", "name, state (running or suspended), uptime in seconds, hypervisor port", 0,
 	  run_status },
-	{ "devices", "", "place and kind of each device, and whether vhost runs it", 0,
+	{ "devices", "", "place and kind of each device, and whether the kernel runs its queues", 0,
 	  run_devices },
 	{ "vhost", "on|off DEVICE",
 	  "hand the data plane of a device to the kernel, or take it back", 2, run_vhost },

@@ -82,7 +82,7 @@ static enum vm_request request_get(struct vmctx *ctx, unsigned int *value)
 	return request;
 }
 
-static void request_done(struct vmctx *ctx, enum vm_request request)
+void vm_request_done(struct vmctx *ctx, enum vm_request request)
 {
 	pthread_mutex_lock(&ctx->request_lock);
 	if (ctx->request == request)
@@ -158,7 +158,7 @@ static int vm_reset(struct vmctx *ctx)
 	int error;
 
 	ctx->hv->pause(ctx);
-	request_done(ctx, VM_REQUEST_RESET);
+	vm_request_done(ctx, VM_REQUEST_RESET);
 	vm_reset_devices(ctx);
 	vm_sleep_end(ctx);
 	error = vm_reset_cpus(ctx);
@@ -215,12 +215,10 @@ static void on_request(void *arg, uint32_t events)
 		vm_end(ctx, VM_END_DEBUG_EXIT, value);
 		break;
 	case VM_REQUEST_SUSPEND:
-		ctx->hv->pause(ctx);
-		request_done(ctx, VM_REQUEST_SUSPEND);
 		vm_suspend(ctx);
 		break;
 	case VM_REQUEST_WAKE:
-		request_done(ctx, VM_REQUEST_WAKE);
+		vm_request_done(ctx, VM_REQUEST_WAKE);
 		vm_wake(ctx);
 		break;
 	}

@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vm.h: between vm.c and vm_sleep.c. Main loop, vCPUs paused.
+ * vm.h: between vm.c and vm_sleep.c. Main loop.
  */
 #ifndef TENON_VM_H
 #define TENON_VM_H
 
 #include "dm.h"
 
+/** vm_request_done() - what was asked for is done, so that something else can be asked. */
+void vm_request_done(struct vmctx *ctx, enum vm_request request);
+
 /**
  * vm_reset_cpus() - CPUs and interrupt controllers as after power-on, the lines as the devices drive
- * them. 0 or -errno.
+ * them. vCPUs paused. 0 or -errno.
  */
 int vm_reset_cpus(struct vmctx *ctx) __must_check;
 
-/** vm_suspend() - carry out VM_REQUEST_SUSPEND: nothing runs any more, or the guest goes on. */
+/** vm_suspend() - carry out VM_REQUEST_SUSPEND: nothing runs any more, or the guest goes on as it was. */
 void vm_suspend(struct vmctx *ctx);
 
 /** vm_wake() - carry out VM_REQUEST_WAKE. */

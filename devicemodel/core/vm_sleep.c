@@ -21,32 +21,21 @@ static void set_suspended(struct vmctx *ctx, bool suspended)
 	__atomic_store_n(&ctx->suspended, suspended, __ATOMIC_RELAXED);
 }
 
-static void sleep_failed(struct vmctx *ctx, const char *what, int error)
-{
-	log_error(ctx->log, "%s: cannot %s: %s", ctx->config.name, what, strerror(-error));
-	vm_request(ctx, VM_REQUEST_INTERNAL, 0);
-}
-
-/* As if the sleep state were not there. */
-static void ignore_suspend(struct vmctx *ctx)
-{
-	int error = ctx->hv->start(ctx);
-
-	log_guest(ctx->log, "%s: the guest suspends to RAM without a waking vector: ignored",
-		  ctx->config.name);
-	if (error)
-		sleep_failed(ctx, "go on", error);
-}
-
 void vm_suspend(struct vmctx *ctx)
 {
 	struct hv_cpu_state state = { 0 };
 	int error = arch_wake(ctx, &state);
 
+	/* As if the sleep state were not there. Not every hypervisor could start again what is paused. */
 	if (error == -ENOENT) {
-		ignore_suspend(ctx);
+		vm_request_done(ctx, VM_REQUEST_SUSPEND);
+		log_guest(ctx->log,
+			  "%s: the guest suspends to RAM without a waking vector: ignored",
+			  ctx->config.name);
 		return;
 	}
+	ctx->hv->pause(ctx);
+	vm_request_done(ctx, VM_REQUEST_SUSPEND);
 	if (error) {
 		vm_request(ctx, VM_REQUEST_CRASH, VM_CRASH_WAKING_VECTOR);
 		return;
@@ -95,8 +84,10 @@ void vm_wake(struct vmctx *ctx)
 		return;
 	}
 	error = wake_cpus(ctx, &state);
-	if (error)
-		sleep_failed(ctx, "wake", error);
-	else
+	if (!error) {
 		log_guest(ctx->log, "%s: awake", ctx->config.name);
+		return;
+	}
+	log_error(ctx->log, "%s: cannot wake: %s", ctx->config.name, strerror(-error));
+	vm_request(ctx, VM_REQUEST_INTERNAL, 0);
 }

@@ -35,7 +35,7 @@ static void test_mtu(void **state)
 	assert_int_equal(driver_config(test->driver, CONFIG(mtu), 2), 1500);
 }
 
-/* What we do not have is not offered: many queues, hashes, speed, tunnels, IPsec, statistics. */
+/* Not offered is what we do not have, and many queues, which nobody asked for: 22. */
 static void test_offers(void **state)
 {
 	static const uint8_t none[] = { 22, 50, 51, 52, 53, 57, 59, 60, 61, 62, 63 };

@@ -297,9 +297,7 @@ static inline void lab_fill(const struct device_kind *kind, struct virtio_driver
 static inline bool state_fuzz_seed(unsigned int index, uint8_t *first, struct lab_state **result)
 {
 	const struct device_kind *kind = device_kind_at(index / 2);
-	const struct driver_params params = { .packed = index & 1,
-					      .event_idx = true,
-					      .msix = true };
+	struct driver_params params = { .event_idx = true, .msix = true };
 	struct virtio_driver *driver;
 	struct kind_bench *bench;
 
@@ -310,6 +308,7 @@ static inline bool state_fuzz_seed(unsigned int index, uint8_t *first, struct la
 	bench = lab_bench(kind);
 	if (!bench)
 		return true;
+	params.packed = index & 1 && !kind->offloaded;
 	driver = driver_run(bench->machine, KIND_SLOT, &params, 0);
 	lab_fill(kind, driver);
 	kind_request(kind, driver);

@@ -285,9 +285,14 @@ static void test_transmit_malformed(void **state)
 {
 	struct bench *bench = *state;
 	uint8_t frame[1514], packet[FRAME_MAX] = { 0 };
+	static const unsigned int offloads[] = { VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM,
+						 VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_GUEST_TSO4,
+						 VIRTIO_NET_F_CTRL_GUEST_OFFLOADS };
 	struct virtio_net_hdr_v1 header = { .gso_type = VIRTIO_NET_HDR_GSO_TCPV4, .gso_size = 9 };
 
 	bench_start(bench, &usual, ",offload=off", 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(offloads); i++)
+		assert_false(bench->driver->offered & BIT64(offloads[i]));
 	for (uint32_t len = 1; len < 12 + ETH_HLEN; len += 5)
 		assert_int_equal(driver_request(queue_of(bench, QUEUE_TX), &driver_layouts[0],
 						packet, len, NULL, 0),

@@ -404,6 +404,26 @@ static void test_specs(void **state)
 	}
 }
 
+/* The kernel would let us in. */
+static void test_in_use(void **state)
+{
+	const int flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE;
+	struct bench *bench = *state;
+	int other;
+
+	bench_machine(bench, &usual);
+	assert_int_equal(lab_add(TAP, flags, -1), 0);
+	assert_int_equal(lab_set_up(TAP, true), 0);
+	other = lab_open_tun(TAP, flags);
+	assert_true(other >= 0);
+	machine_log_clear(bench->machine);
+	assert_null(pci_add_device(bench->machine->ctx, "virtio-net,tap=" TAP ",queues=2"));
+	assert_int_equal(bench->machine->captured.count, 1);
+	assert_logged(bench->machine, "in use by another process");
+	close(other);
+	assert_non_null(pci_add_device(bench->machine->ctx, "virtio-net,tap=" TAP ",queues=2"));
+}
+
 /* An interface that stays, with all of its queues; and taken away while they are used. */
 static void test_interface(void **state)
 {
@@ -441,7 +461,7 @@ int main(void)
 		BENCH_TEST(test_first_only),  BENCH_TEST(test_fewer_and_more),
 		BENCH_TEST(test_refused),     BENCH_TEST(test_not_negotiated),
 		BENCH_TEST(test_queue_reset), BENCH_TEST(test_specs),
-		BENCH_TEST(test_interface),
+		BENCH_TEST(test_in_use),      BENCH_TEST(test_interface),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, NULL);

@@ -5,6 +5,7 @@
  *
  * hsmd_client [--device PATH] [--hsmd PID --log FILE] [TEST...]
  * With hsmd's process id and log the tests for leaks run too.
+ * hsmd_client --time ROUNDS: how long the round trip of a port access takes.
  */
 #include "client.h"
 
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define TEST_SECONDS 120
@@ -71,6 +73,25 @@ static bool run(const struct test *test)
 	return false;
 }
 
+static int measure(unsigned int rounds)
+{
+	struct timespec start, end;
+	struct machine machine;
+	struct access access;
+	double seconds;
+
+	machine_boot(&machine, PROGRAM(loop), REAL_MODE);
+	machine_next(&machine, NULL, &access);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	for (unsigned int i = 0; i < rounds; i++)
+		machine_next(&machine, NULL, &access);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	seconds = (double)(end.tv_sec - start.tv_sec) + (double)(end.tv_nsec - start.tv_nsec) / 1e9;
+	printf("%u round trips, %.1f us each\n", rounds, seconds / rounds * 1e6);
+	machine_close(&machine);
+	return EXIT_SUCCESS;
+}
+
 static bool wanted(const char *name, char **names)
 {
 	bool found = !*names;
@@ -92,6 +113,8 @@ int main(int argc, char **argv)
 			hsmd_pid = atoi(names[1]);
 		else if (!strcmp(names[0], "--log"))
 			hsmd_log = names[1];
+		else if (!strcmp(names[0], "--time"))
+			return measure((unsigned int)atoi(names[1]));
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(groups); i++) {
 		for (const struct test *test = groups[i]; test->name; test++) {

@@ -3,7 +3,7 @@
  * The I/O request page of the ACRN port: the test is the guest and the hypervisor, also one that
  * breaks the protocol.
  */
-#include "fake_hsm.h"
+#include "fake_guest.h"
 
 #include <linux/pci_regs.h>
 

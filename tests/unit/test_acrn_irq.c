@@ -2,7 +2,7 @@
 /*
  * Interrupts and eventfds of the ACRN port, on a driver that knows them by their eventfd alone.
  */
-#include "fake_hsm.h"
+#include "fake_guest.h"
 
 #include "eventfd_rules.h"
 

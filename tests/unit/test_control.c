@@ -73,7 +73,23 @@ struct fixture {
 	struct vmctx *ctx;
 	char folder[32], path[64];
 	char answer[ANSWER_MAX + 1];
+	char bus[256]; /* what "devices" says of the machine's own, and "ok" */
 };
+
+/* The machine's own devices as the control socket shows them, then @more and "ok". */
+static void expect_devices(struct fixture *f, const char *more)
+{
+	size_t used = 0;
+
+	for (struct pci_vdev *dev = NULL; (dev = pci_next_device(f->ctx, dev));)
+		if (dev->dev_ops != &offload_ops)
+			used += (size_t)snprintf(f->bus + used, sizeof(f->bus) - used,
+						 "%02x:%02x.%x %.*s\n", dev->bus, dev->slot,
+						 dev->func, (int)strcspn(dev->name, "@"),
+						 dev->name);
+	snprintf(f->bus + used, sizeof(f->bus) - used, "%sok\n", more);
+	assert_non_null(strstr(f->bus, "00:00.0 hostbridge\n"));
+}
 
 static int set_up(void **state)
 {
@@ -90,6 +106,7 @@ static int set_up(void **state)
 	f->ctx = vm_create(&f->log.log, &hv_inproc, &config);
 	assert_non_null(f->ctx);
 	offload_calls = (struct offload_calls) { .locked = true };
+	expect_devices(f, "");
 	*state = f;
 	return 0;
 }
@@ -199,14 +216,15 @@ static void test_words(void **state)
 		{ "vhost on 3 4", "error: usage: vhost on|off DEVICE\n" },
 		{ "a b c d e", "error: too many words (help lists the commands)\n" },
 		{ "wake", "error: the VM is not suspended\n" },
-		{ "devices", "00:00.0 hostbridge\nok\n" },
-		{ "\tdevices  \r", "00:00.0 hostbridge\nok\n" },
+		{ "devices", NULL },
+		{ "\tdevices  \r", NULL },
 	};
 	struct fixture *f = *state;
 	int fd = client(f);
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		assert_string_equal(ask(f, fd, rows[i].command), rows[i].answer);
+		assert_string_equal(ask(f, fd, rows[i].command),
+				    rows[i].answer ? rows[i].answer : f->bus);
 	close(fd);
 }
 
@@ -294,8 +312,8 @@ static void test_vhost(void **state)
 	char command[64];
 
 	assert_non_null(pci_add_device(f->ctx, "3,test-offload"));
-	assert_string_equal(ask(f, fd, "devices"),
-			    "00:00.0 hostbridge\n00:03.0 test-offload vhost=off\nok\n");
+	expect_devices(f, "00:03.0 test-offload vhost=off\n");
+	assert_string_equal(ask(f, fd, "devices"), f->bus);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		snprintf(command, sizeof(command), "vhost on %s", names[i]);
 		assert_string_equal(ask(f, fd, command), "ok\n");
@@ -361,7 +379,8 @@ static void test_pieces(void **state)
 	}
 	hear(f, fd);
 	assert_string_equal(f->answer + strlen(f->answer) - 3, "ok\n");
-	assert_non_null(strstr(f->answer, "hostbridge\nok\nerror: frob"));
+	assert_non_null(strstr(f->answer, "\nok\nerror: frob"));
+	assert_memory_equal(f->answer, f->bus, strlen(f->bus));
 	close(fd);
 }
 
@@ -379,7 +398,7 @@ static void test_long_lines(void **state)
 		memset(line, 'x', sizeof(line));
 		line[len] = '\0';
 		assert_string_equal(ask(f, fd, line), "error: a line has at most 1023 bytes\n");
-		assert_string_equal(ask(f, fd, "devices"), "00:00.0 hostbridge\nok\n");
+		assert_string_equal(ask(f, fd, "devices"), f->bus);
 	}
 	assert_int_equal(send(fd, "status\0x\n", 9, MSG_NOSIGNAL), 9);
 	assert_string_equal(hear(f, fd), "error: there is a NUL in the line\n");
@@ -394,7 +413,7 @@ static void test_half_closed(void **state)
 
 	say(fd, "devices\nkill");
 	assert_int_equal(shutdown(fd, SHUT_WR), 0);
-	assert_string_equal(hear(f, fd), "00:00.0 hostbridge\nok\n");
+	assert_string_equal(hear(f, fd), f->bus);
 	assert_true(closed(f, fd));
 	assert_int_equal(f->ctx->end, VM_END_POWEROFF);
 	close(fd);
@@ -415,7 +434,7 @@ static void test_vanishing(void **state)
 		turn(f);
 	}
 	fd = client(f);
-	assert_string_equal(ask(f, fd, "devices"), "00:00.0 hostbridge\nok\n");
+	assert_string_equal(ask(f, fd, "devices"), f->bus);
 	close(fd);
 }
 
@@ -427,7 +446,7 @@ static void test_several(void **state)
 	for (int i = 0; i < CLIENTS_MAX; i++)
 		fds[i] = client(f);
 	for (int i = CLIENTS_MAX - 1; i >= 0; i--)
-		assert_string_equal(ask(f, fds[i], "devices"), "00:00.0 hostbridge\nok\n");
+		assert_string_equal(ask(f, fds[i], "devices"), f->bus);
 	more = client(f);
 	assert_string_equal(hear(f, more), "error: too many connections\n");
 	assert_true(closed(f, more));
@@ -435,7 +454,7 @@ static void test_several(void **state)
 	close(fds[3]);
 	turn(f);
 	fds[3] = client(f);
-	assert_string_equal(ask(f, fds[3], "devices"), "00:00.0 hostbridge\nok\n");
+	assert_string_equal(ask(f, fds[3], "devices"), f->bus);
 	for (int i = 0; i < CLIENTS_MAX; i++)
 		close(fds[i]);
 }
@@ -454,7 +473,7 @@ static void test_not_reading(void **state)
 		turn(f);
 	}
 	assert_true(gone);
-	assert_string_equal(ask(f, other, "devices"), "00:00.0 hostbridge\nok\n");
+	assert_string_equal(ask(f, other, "devices"), f->bus);
 	close(fd);
 	close(other);
 }
@@ -464,7 +483,7 @@ static void test_long_answer(void **state)
 {
 	struct fixture *f = *state;
 	int fd = client(f), small = 4096;
-	unsigned int lines = 0;
+	unsigned int lines = 0, expected = 1; /* "ok" */
 	char spec[32];
 
 	for (int i = 8; i < 256; i++) {
@@ -475,7 +494,10 @@ static void test_long_answer(void **state)
 	ask(f, fd, "devices");
 	for (const char *at = f->answer; (at = strchr(at, '\n')); at++)
 		lines++;
-	assert_int_equal(lines, 250);
+	for (struct pci_vdev *dev = NULL; (dev = pci_next_device(f->ctx, dev));)
+		expected++;
+	assert_true(expected >= 250);
+	assert_int_equal(lines, expected);
 	close(fd);
 }
 

@@ -784,7 +784,12 @@ static void test_options(void **state)
 	assert_refused(vm, "test", "give either");
 	assert_refused(vm, "test,socket=/a,connect=/b", "give either");
 	assert_refused(vm, "test,frob=1", "unknown option frob, valid are: socket, connect");
-	assert_refused(vm, "kvm,frob=1", "kvm takes no options");
+	if (access("/dev/kvm", R_OK | W_OK) == 0) {
+		assert_refused(vm, "kvm,frob=1", "--hv kvm: unknown option frob, valid are: pit");
+		assert_refused(vm, "kvm,pit=none", "pit");
+	} else {
+		print_message("no /dev/kvm: --hv kvm,... is not tried\n");
+	}
 	assert_refused(vm, "auto,socket=/a", "auto takes no options");
 	assert_refused(vm, "xen", "valid are: auto, kvm, test");
 	assert_refused(vm, "tes,socket=/a", "valid are: auto, kvm, test");

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * cpuid.c: what CPUID says in a guest: what host and KVM support, with the VM's own topology (one
- * package of single-thread cores, APIC id = vCPU number), and ACRN's leaves instead of KVM's.
+ * package of single-thread cores, APIC id = vCPU number), and ACRN's leaves instead of KVM's. With
+ * --kvm-clock, KVM's clock is offered beside them.
  */
 #include "hsmd.h"
 
+#include <asm/kvm_para.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +22,7 @@
 #define LEAF_HYPERVISOR 0x40000000
 #define LEAF_HYPERVISOR_LAST 0x400000ff
 #define LEAF_ACRN_FEATURES 0x40000001
+#define LEAF_KVM 0x40000100 /* where a second hypervisor's leaves may be */
 #define LEAF_ACRN_TIMING 0x40000010
 #define LEAF_EXTENDED 0x80000001
 #define LEAF_SIZES_AMD 0x80000008
@@ -171,6 +174,23 @@ static void add_hypervisor(struct kvm_cpuid2 *cpuid, const struct shape *shape)
 	add_leaf(cpuid, &timing);
 }
 
+/* Of KVM's features those that spare the guest accesses to slow timers. */
+static void add_kvm_clock(struct kvm_cpuid2 *cpuid)
+{
+	struct kvm_cpuid_entry2 name = { .function = LEAF_KVM, .eax = LEAF_KVM + 1 };
+	struct kvm_cpuid_entry2 features = {
+		.function = LEAF_KVM + 1,
+		.eax = 1u << KVM_FEATURE_CLOCKSOURCE | 1u << KVM_FEATURE_CLOCKSOURCE2 |
+		       1u << KVM_FEATURE_CLOCKSOURCE_STABLE_BIT | 1u << KVM_FEATURE_NOP_IO_DELAY,
+	};
+
+	memcpy(&name.ebx, "KVMK", 4);
+	memcpy(&name.ecx, "VMKV", 4);
+	memcpy(&name.edx, "M\0\0", 4);
+	add_leaf(cpuid, &name);
+	add_leaf(cpuid, &features);
+}
+
 static void find_shape(struct vcpu *vcpu, const struct kvm_cpuid2 *cpuid, struct shape *shape)
 {
 	int khz = kvm_call(vcpu->fd, KVM_GET_TSC_KHZ, NULL);
@@ -196,7 +216,7 @@ int cpuid_set(struct vcpu *vcpu)
 	struct shape shape;
 	int ret;
 
-	cpuid = calloc(1, sizeof(*cpuid) + (ENTRIES_MAX + 5) * sizeof(cpuid->entries[0]));
+	cpuid = calloc(1, sizeof(*cpuid) + (ENTRIES_MAX + 7) * sizeof(cpuid->entries[0]));
 	if (!cpuid)
 		return -ENOMEM;
 	cpuid->nent = ENTRIES_MAX;
@@ -209,6 +229,8 @@ int cpuid_set(struct vcpu *vcpu)
 			adjust_leaf(&cpuid->entries[i], &shape);
 		add_topology(cpuid, &shape);
 		add_hypervisor(cpuid, &shape);
+		if (vcpu->vm->hsmd->kvm_clock)
+			add_kvm_clock(cpuid);
 		ret = kvm_must(vcpu->vm, vcpu->fd, KVM_SET_CPUID2, cpuid, "KVM_SET_CPUID2");
 	}
 	free(cpuid);

@@ -44,6 +44,7 @@ struct hsmd {
 	int kvm_fd;
 	size_t run_size; /* of a vCPU's struct kvm_run */
 	cpu_set_t cpus; /* that hsmd may run on */
+	bool kvm_clock; /* guests see KVM's clock beside ACRN's leaves */
 	char device_name[64];
 
 	pthread_mutex_t lock; /* of @vms */
@@ -123,6 +124,8 @@ void ioreq_restart(struct ioreq *ioreq);
 
 int ioreq_client_create(struct ioreq *ioreq) MUST_CHECK;
 void ioreq_client_destroy(struct ioreq *ioreq);
+/** ioreq_requests() - how many requests clients were given since the start. */
+uint64_t ioreq_requests(void);
 /** ioreq_attach() - answers @req now or later. */
 void ioreq_attach(struct ioreq *ioreq, fuse_req_t req);
 int ioreq_finish(struct ioreq *ioreq, unsigned int vcpu) MUST_CHECK;

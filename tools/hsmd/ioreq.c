@@ -23,6 +23,13 @@
 #define POLL_SPINS 200
 #define POLL_SLEEP_NS 50000
 
+static uint64_t request_count; /* atomic */
+
+uint64_t ioreq_requests(void)
+{
+	return __atomic_load_n(&request_count, __ATOMIC_RELAXED);
+}
+
 static uint64_t slot_address(const struct ioreq *ioreq, unsigned int vcpu)
 {
 	return ioreq->page + vcpu * sizeof(struct acrn_io_request);
@@ -135,12 +142,24 @@ static bool has_pending(const struct ioreq *ioreq)
 	return false;
 }
 
-/* Answer all who wait in ATTACH; libfuse takes no lock in it under which it calls us. */
-static void wake_waiters(struct ioreq *ioreq, int error)
+LIST_HEAD(waiter_list, ioreq_waiter);
+
+static void take_waiters(struct ioreq *ioreq, struct waiter_list *taken)
 {
 	struct ioreq_waiter *waiter;
 
 	while ((waiter = LIST_FIRST(&ioreq->waiters))) {
+		LIST_REMOVE(waiter, link);
+		LIST_INSERT_HEAD(taken, waiter, link);
+	}
+}
+
+/* Without the lock: who is woken may be back in a call before this thread goes on. */
+static void answer(struct waiter_list *taken, int error)
+{
+	struct ioreq_waiter *waiter;
+
+	while ((waiter = LIST_FIRST(taken))) {
 		LIST_REMOVE(waiter, link);
 		if (error)
 			fuse_reply_err(waiter->req, error);
@@ -150,8 +169,8 @@ static void wake_waiters(struct ioreq *ioreq, int error)
 	}
 }
 
-/* Hand requests that nobody has seen to the client, if there is one. */
-static void deliver(struct ioreq *ioreq)
+/* Hand requests that nobody has seen to the client, if there is one; who waits is to be answered. */
+static void deliver(struct ioreq *ioreq, struct waiter_list *taken)
 {
 	bool news = false;
 
@@ -167,7 +186,7 @@ static void deliver(struct ioreq *ioreq)
 		news = true;
 	}
 	if (news)
-		wake_waiters(ioreq, 0);
+		take_waiters(ioreq, taken);
 }
 
 /* ---- The vCPU's side */
@@ -239,16 +258,22 @@ static void wait_polling(struct ioreq *ioreq, unsigned int vcpu)
 	}
 }
 
+/* Lets go of the lock at times. */
 static int carry_out(struct ioreq *ioreq, unsigned int vcpu, struct acrn_io_request *request)
 {
+	struct waiter_list taken = LIST_HEAD_INITIALIZER(taken);
 	struct ioreq_slot *slot = &ioreq->slots[vcpu];
 
+	__atomic_add_fetch(&request_count, 1, __ATOMIC_RELAXED);
 	request->completion_polling = ioreq->polling;
 	request->processed = ACRN_IOREQ_STATE_PENDING;
 	write_slot(ioreq, vcpu, request);
 	slot->outstanding = true;
 	slot->done = false;
-	deliver(ioreq);
+	deliver(ioreq, &taken);
+	pthread_mutex_unlock(&ioreq->lock);
+	answer(&taken, 0);
+	pthread_mutex_lock(&ioreq->lock);
 	if (ioreq->polling)
 		wait_polling(ioreq, vcpu);
 	else
@@ -303,26 +328,31 @@ void ioreq_restart(struct ioreq *ioreq)
 
 int ioreq_client_create(struct ioreq *ioreq)
 {
+	struct waiter_list taken = LIST_HEAD_INITIALIZER(taken);
 	int ret = 0;
 
 	pthread_mutex_lock(&ioreq->lock);
 	if (ioreq->has_client)
 		ret = -EEXIST;
 	ioreq->has_client = true;
-	deliver(ioreq);
+	deliver(ioreq, &taken);
 	pthread_mutex_unlock(&ioreq->lock);
+	answer(&taken, 0);
 	return ret;
 }
 
 void ioreq_client_destroy(struct ioreq *ioreq)
 {
+	struct waiter_list taken = LIST_HEAD_INITIALIZER(taken);
+
 	pthread_mutex_lock(&ioreq->lock);
 	ioreq->has_client = false;
 	/* The next client gets what this one leaves. */
 	for (unsigned int i = 0; i < ACRN_IO_REQUEST_MAX; i++)
 		ioreq->slots[i].pending = false;
-	wake_waiters(ioreq, ENODEV);
+	take_waiters(ioreq, &taken);
 	pthread_mutex_unlock(&ioreq->lock);
+	answer(&taken, ENODEV);
 }
 
 /* A signal for the client's thread: the driver returns 0 then, and nothing need be pending. */
@@ -337,17 +367,20 @@ static void interrupted(fuse_req_t req, void *data)
 		if (waiter->req == req)
 			break;
 	}
-	if (waiter) {
+	if (waiter)
 		LIST_REMOVE(waiter, link);
-		fuse_reply_ioctl(req, 0, NULL, 0);
-		free(waiter);
-	}
 	pthread_mutex_unlock(&ioreq->lock);
+	if (!waiter)
+		return;
+	fuse_reply_ioctl(req, 0, NULL, 0);
+	free(waiter);
 }
 
 void ioreq_attach(struct ioreq *ioreq, fuse_req_t req)
 {
 	struct ioreq_waiter *waiter = malloc(sizeof(*waiter));
+	bool waits;
+	int error;
 
 	if (!waiter) {
 		fuse_reply_err(req, ENOMEM);
@@ -358,20 +391,21 @@ void ioreq_attach(struct ioreq *ioreq, fuse_req_t req)
 	waiter->req = req;
 
 	pthread_mutex_lock(&ioreq->lock);
-	if (ioreq->has_client && !has_pending(ioreq) && !fuse_req_interrupted(req)) {
+	error = ioreq->has_client ? 0 : ENODEV;
+	waits = !error && !has_pending(ioreq) && !fuse_req_interrupted(req);
+	if (waits)
 		LIST_INSERT_HEAD(&ioreq->waiters, waiter, link);
-		pthread_mutex_unlock(&ioreq->lock);
-		return;
-	}
-	if (ioreq->has_client)
-		fuse_reply_ioctl(req, 0, NULL, 0);
-	else
-		fuse_reply_err(req, ENODEV);
 	pthread_mutex_unlock(&ioreq->lock);
+	if (waits)
+		return;
+	if (error)
+		fuse_reply_err(req, error);
+	else
+		fuse_reply_ioctl(req, 0, NULL, 0);
 	free(waiter);
 }
 
-/* COMPLETE, and the vCPU goes on; if it is not waiting any more the slot says so. */
+/* COMPLETE; if the vCPU is not waiting any more the slot says so. */
 static void complete(struct ioreq *ioreq, unsigned int vcpu)
 {
 	struct ioreq_slot *slot = &ioreq->slots[vcpu];
@@ -380,16 +414,14 @@ static void complete(struct ioreq *ioreq, unsigned int vcpu)
 	slot->done = true;
 	if (ioreq->stopped)
 		set_state(ioreq, vcpu, ACRN_IOREQ_STATE_COMPLETE);
-	pthread_cond_broadcast(&slot->completed);
 }
 
 int ioreq_finish(struct ioreq *ioreq, unsigned int vcpu)
 {
-	struct ioreq_slot *slot;
+	struct ioreq_slot *slot = &ioreq->slots[vcpu % ACRN_IO_REQUEST_MAX];
 	int ret = 0;
 
 	pthread_mutex_lock(&ioreq->lock);
-	slot = &ioreq->slots[vcpu % ACRN_IO_REQUEST_MAX];
 	if (!ioreq->has_client)
 		ret = 0;
 	else if (vcpu >= ioreq->count)
@@ -399,6 +431,7 @@ int ioreq_finish(struct ioreq *ioreq, unsigned int vcpu)
 	else if (slot->pending)
 		complete(ioreq, vcpu);
 	pthread_mutex_unlock(&ioreq->lock);
+	pthread_cond_signal(&slot->completed);
 	return ret;
 }
 
@@ -408,6 +441,7 @@ void ioreq_clear(struct ioreq *ioreq)
 	for (unsigned int i = 0; i < ioreq->count; i++) {
 		if (ioreq->slots[i].pending)
 			complete(ioreq, i);
+		pthread_cond_signal(&ioreq->slots[i].completed);
 	}
 	pthread_mutex_unlock(&ioreq->lock);
 }

@@ -27,6 +27,9 @@ static const char usage[] =
 	"/dev/cuse (modprobe cuse). SIGUSR1 logs what it holds, SIGTERM ends it and all its VMs.\n"
 	"\n"
 	"  -n, --device-name NAME  make /dev/NAME instead\n"
+	"  -k, --kvm-clock         show guests KVM's clock beside ACRN's leaves: for machines "
+	"where\n"
+	"                          timers that the device model emulates are too slow\n"
 	"  -f, --foreground        stay in the foreground, as it always does\n"
 	"  -d, --debug             log what is created and destroyed\n"
 	"  -h, --help              this text\n"
@@ -235,6 +238,7 @@ static int parse_options(struct hsmd *hsmd, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "device-name", required_argument, NULL, 'n' },
+		{ "kvm-clock", no_argument, NULL, 'k' },
 		{ "foreground", no_argument, NULL, 'f' },
 		{ "debug", no_argument, NULL, 'd' },
 		{ "help", no_argument, NULL, 'h' },
@@ -243,11 +247,14 @@ static int parse_options(struct hsmd *hsmd, int argc, char **argv)
 	};
 	int option;
 
-	while ((option = getopt_long(argc, argv, "n:fdhV", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "n:kfdhV", options, NULL)) != -1) {
 		switch (option) {
 		case 'n':
 			if (set_device_name(hsmd, optarg))
 				return EXIT_FAILURE;
+			break;
+		case 'k':
+			hsmd->kvm_clock = true;
 			break;
 		case 'f':
 			break;

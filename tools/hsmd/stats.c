@@ -38,5 +38,6 @@ void stats_log(struct hsmd *hsmd)
 	log_line(LOG_INFO,
 		 "stats: files=%u vms=%u vcpu_threads=%u fds=%u threads=%u guest_memory_kib=%llu",
 		 files, vms, vcpu_thread_count(), count_entries("/proc/self/fd") - 1,
-		 count_entries("/proc/self/task"), (unsigned long long)memory_mapped() >> 10);
+		 count_entries("/proc/self/task"), (unsigned long long)memory_mapped() >> 10,
+		 (unsigned long long)ioreq_requests());
 }

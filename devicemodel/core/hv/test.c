@@ -283,6 +283,7 @@ static int test_create(struct vmctx *ctx)
 		return -ENOMEM;
 	}
 	port->ctx = ctx;
+	ctx->needs_timers = true;
 	port->listener.fd = port->client.fd = port->wake_fd = -1;
 	pthread_mutex_init(&port->lock, NULL);
 	pthread_cond_init(&port->changed, NULL);

@@ -322,7 +322,7 @@ int net_set_header_size(struct net_backend *net, unsigned int size)
 {
 	int header_size = (int)size;
 
-	if (size == net->header_size)
+	if (size == net->header_size || net->gone)
 		return 0;
 	if (ioctl(net->tap.fds[0], TUNSETVNETHDRSZ, &header_size) < 0)
 		return -errno;

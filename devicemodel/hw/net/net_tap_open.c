@@ -45,6 +45,17 @@ static bool interface_exists(const char *name)
 	return !interface_ioctl(SIOCGIFINDEX, &request);
 }
 
+/* Is it up, with somebody who sends and receives? */
+static bool interface_has_carrier(const char *name)
+{
+	struct ethtool_value link = { .cmd = ETHTOOL_GLINK };
+	struct ifreq request;
+
+	interface_request_init(&request, name);
+	request.ifr_data = (void *)&link;
+	return !interface_ioctl(SIOCETHTOOL, &request) && link.data;
+}
+
 static int interface_set_up(const char *name)
 {
 	struct ifreq request;
@@ -182,18 +193,20 @@ static int tap_attach_others(struct tap *tap, struct ifreq *request)
 static int tap_open_name(struct tap *tap, const char *name)
 {
 	struct ifreq request;
-	bool exists;
+	bool exists, in_use;
 	int error = check_name(tap, name);
 
 	if (error)
 		return error;
 	exists = interface_exists(name);
+	/* The kernel would give a second process queues of the same interface. */
+	in_use = tap->count > 1 && interface_has_carrier(name);
 	interface_request_init(&request, name);
 	error = tap_attach(tap, &request, 0);
 	if (error && tap->fds[0] < 0)
 		return complain_device(tap, name, -error);
-	if (error)
-		return complain_attach(tap, name, exists, -error);
+	if (error || in_use)
+		return complain_attach(tap, name, exists, error ? -error : EBUSY);
 	snprintf(tap->name, sizeof(tap->name), "%.*s", IFNAMSIZ - 1, request.ifr_name);
 	error = tap_attach_others(tap, &request);
 	if (error || exists)
