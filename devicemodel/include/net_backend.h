@@ -30,9 +30,10 @@ TENON_API_BEGIN
 struct net_backend;
 
 /**
- * struct net_backend_ops - what the user of a back end is told; the lock given to net_open() is held.
- * @readable: frames wait in @queue. Called again and again until they are taken with net_receive() or
- *            net_set_receive(false) was called: it may take as few as it likes each time
+ * struct net_backend_ops - what the user of a back end is told; the lock given to net_open() is
+ * held.
+ * @readable: frames wait in @queue. Called again and again until they are taken with net_receive()
+ * or net_set_receive(false) was called: it may take as few as it likes each time
  * @link_changed: the host side went up or down
  */
 struct net_backend_ops {
@@ -56,8 +57,9 @@ struct net_config {
  * @what: for messages ("virtio-net"); kept
  * @loop, @lock: where events run and what is held around @ops
  *
- * Neither reception nor an offload is on, and queue 0 alone is in use. The descriptor @config->fd is the back end's from then
- * on, net_close() closes it; on failure it stays the caller's, and nothing is left behind.
+ * Neither reception nor an offload is on, and queue 0 alone is in use. The descriptor @config->fd
+ * is the back end's from then on, net_close() closes it; on failure it stays the caller's, and
+ * nothing is left behind.
  *
  * Return: the back end, or NULL with errno after one log line naming interface, cause and remedy.
  */
@@ -72,14 +74,14 @@ struct net_backend *net_open(struct logger *log, const char *what, const struct 
 void net_close(struct net_backend *net);
 
 /**
- * net_set_queues() - use queues 0 to @count - 1: no frame comes by the others, and what waits in those
- * is lost. Lock held. 0 or -errno: then queue 0 alone may be in use.
+ * net_set_queues() - use queues 0 to @count - 1: no frame comes by the others, and what waits in
+ * those is lost. Lock held. 0 or -errno: then queue 0 alone may be in use.
  */
 int net_set_queues(struct net_backend *net, unsigned int count) __must_check;
 
 /**
- * net_queue_fd() - the descriptor of @queue, for the kernel (vhost) to send and receive on in our place.
- * It is the back end's. Lock held.
+ * net_queue_fd() - the descriptor of @queue, for the kernel (vhost) to send and receive on in our
+ * place. It is the back end's. Lock held.
  */
 int net_queue_fd(const struct net_backend *net, unsigned int queue);
 
@@ -108,8 +110,9 @@ int net_send(struct net_backend *net, unsigned int queue, const struct iovec *io
 	     int count) __must_check;
 
 /**
- * net_receive() - receive one frame of @queue with its header, never blocks. What does not fit into @iov is
- * lost. Lock held. Return: bytes written to @iov, -EAGAIN when no frame waits, -errno.
+ * net_receive() - receive one frame of @queue with its header, never blocks. What does not fit
+ * into @iov is lost. Lock held. Return: bytes written to @iov, -EAGAIN when no frame waits,
+ * -errno.
  */
 ssize_t net_receive(struct net_backend *net, unsigned int queue, const struct iovec *iov,
 		    int count) __must_check;

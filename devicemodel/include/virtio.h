@@ -320,6 +320,12 @@ void vq_relchains(struct vqueue_info *vq, const struct vq_used *used, int count)
  */
 void vq_endchains(struct vqueue_info *vq, int used_all);
 
+/** vq_end_turn() - what was done took long: no more chains in this qnotify, which is called again soon. */
+static inline void vq_end_turn(struct vqueue_info *vq)
+{
+	vq->turn = 0;
+}
+
 /** vq_interrupt() - notify the driver of used buffers, unconditionally. */
 void vq_interrupt(struct virtio_common *vc, struct vqueue_info *vq);
 

@@ -503,6 +503,14 @@ static inline void fake_vhost_destroy(struct fake_vhost *fake)
 	free(fake);
 }
 
+/* As if its descriptor was opened anew. */
+static inline void fake_vhost_clear(struct fake_vhost *fake)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake_clear(fake);
+	pthread_mutex_unlock(&fake->lock);
+}
+
 static inline void fake_vhost_forget_calls(struct fake_vhost *fake)
 {
 	pthread_mutex_lock(&fake->lock);

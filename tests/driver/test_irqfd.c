@@ -272,6 +272,20 @@ static void test_taken_back(void **state)
 	}
 }
 
+/* Nothing is told after a reset, nor left to be told (virtio 1.4, 2.4.1). */
+static void test_reset(void **state)
+{
+	struct relay_bench bench = bench_run(&relay_modern);
+
+	machine_poll(bench.machine);
+	pci_msix_mask(&bench.driver->pci, VECTOR, true);
+	signal_call(&bench);
+	driver_set_status(bench.driver, 0);
+	assert_false(pci_msix_pending(&bench.driver->pci, VECTOR));
+	assert_null(bench.dev->irqfds);
+	relay_bench_destroy(&bench);
+}
+
 static unsigned int open_files(void)
 {
 	DIR *dir = opendir("/proc/self/fd");
@@ -320,6 +334,7 @@ int main(void)
 		cmocka_unit_test(test_line_from_the_start),
 		cmocka_unit_test(test_port_without),
 		cmocka_unit_test(test_taken_back),
+		cmocka_unit_test(test_reset),
 		cmocka_unit_test(test_storm),
 	};
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * virtio-net with several queue pairs (virtio 1.4, 5.1.2 and 5.1.9.5.6) through the driver, on a real tap
- * in a network namespace of its own. Needs root and /dev/net/tun.
+ * virtio-net with several queue pairs (virtio 1.4, 5.1.2 and 5.1.9.5.6) through the driver, on a
+ * real tap in a network namespace of its own. Needs root and /dev/net/tun.
  */
 #include <linux/if_ether.h>
 #include <linux/virtio_net.h>
@@ -23,6 +23,7 @@
 #define FRAME 60
 #define MQ BIT64(VIRTIO_NET_F_MQ)
 #define FLOWS 12
+#define COMMANDS 50
 
 static const uint8_t mac_ours[] = { 0x02, 0x11, 0x22, 0x33, 0x44, 0x55 };
 static const uint8_t mac_other[] = { 0x02, 0x66, 0x77, 0x88, 0x99, 0xaa };
@@ -301,6 +302,34 @@ static void test_fewer_and_more(void **state)
 	assert_int_equal(rx_take(bench, RX(PAIRS - 1), DRIVER_TIMEOUT_MS), 99);
 }
 
+/* Many at once, with one kick: all are answered, though not in one turn. */
+static void test_many_commands(void **state)
+{
+	struct bench *bench = *state;
+	struct driver_queue *queue;
+	uint64_t gpa;
+
+	bench_start(bench, &usual, PAIRS, 0);
+	queue = driver_queue(bench->driver, CONTROL);
+	gpa = guest_alloc(bench->machine, 5 * COMMANDS, 1);
+	for (unsigned int i = 0; i < COMMANDS; i++) {
+		uint8_t *out = guest_ptr(bench->machine, gpa + 5 * i, 5);
+		struct segment segments[] = { { gpa + 5 * i, 4 }, { gpa + 5 * i + 4, 1 } };
+		const uint8_t bytes[] = { VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET,
+					  (uint8_t)(1 + i % PAIRS), 0, DRIVER_POISON };
+
+		memcpy(out, bytes, sizeof(bytes));
+		assert_int_equal(driver_add_buf(queue, segments, 1, 1, out), 0);
+	}
+	driver_kick(queue);
+	for (unsigned int i = 0; i < COMMANDS; i++) {
+		uint8_t *out = driver_wait_buf(queue, NULL, DRIVER_TIMEOUT_MS);
+
+		assert_non_null(out);
+		assert_int_equal(out[4], VIRTIO_NET_OK);
+	}
+}
+
 static void test_refused(void **state)
 {
 	static const uint8_t bytes[] = { 1, 0, 0 };
@@ -457,11 +486,12 @@ static void test_interface(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		BENCH_TEST(test_offered),     BENCH_TEST(test_steering),
-		BENCH_TEST(test_first_only),  BENCH_TEST(test_fewer_and_more),
-		BENCH_TEST(test_refused),     BENCH_TEST(test_not_negotiated),
-		BENCH_TEST(test_queue_reset), BENCH_TEST(test_specs),
-		BENCH_TEST(test_in_use),      BENCH_TEST(test_interface),
+		BENCH_TEST(test_offered),	 BENCH_TEST(test_steering),
+		BENCH_TEST(test_first_only),	 BENCH_TEST(test_fewer_and_more),
+		BENCH_TEST(test_refused),	 BENCH_TEST(test_many_commands),
+		BENCH_TEST(test_not_negotiated), BENCH_TEST(test_queue_reset),
+		BENCH_TEST(test_specs),		 BENCH_TEST(test_in_use),
+		BENCH_TEST(test_interface),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, NULL);

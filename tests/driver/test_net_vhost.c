@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * virtio-net and the kernel's vhost-net: when it is started and stopped, with what behind which queue,
- * what header it and the tap agree upon, what is offered, and what happens when it cannot. The kernel's
- * part is played by open() and ioctl() of this file, which keep what Linux would refuse; the taps are
- * real, in a network namespace of their own. Needs root and /dev/net/tun.
+ * virtio-net and the kernel's vhost-net: when it is started and stopped, with what behind which
+ * queue, what header it and the tap agree upon, what is offered, and what happens when it cannot.
+ * The kernel's part is played by open() and ioctl() of this file, which keep what Linux would
+ * refuse; the taps are real, in a network namespace of their own. Needs root and /dev/net/tun.
  */
 #include <fcntl.h>
 #include <linux/if_ether.h>
@@ -612,7 +612,10 @@ static void test_refused(void **state)
 	}
 }
 
-/* Whatever fails, and when: user space goes on with every ring where it was, and later all is well. */
+/*
+ * Whatever fails, and when: user space goes on with every ring where it was, and later all is
+ * well.
+ */
 static void test_failures(void **state)
 {
 	struct bench *bench = *state;

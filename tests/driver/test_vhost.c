@@ -405,7 +405,7 @@ static void test_stop_fails(void **state)
 		assert_false(relay_offloaded(&bench));
 		relay_request(&bench, 0, (uint8_t)i);
 		relay_request(&bench, 1, (uint8_t)i);
-		fake_clear(bench.fake); /* what the failed call left */
+		fake_vhost_clear(bench.fake); /* what the failed call left */
 		bench.relay->vhost.owned = false;
 	}
 	assert_int_equal(bench.relay->vc.status & VIRTIO_CONFIG_S_NEEDS_RESET, 0);

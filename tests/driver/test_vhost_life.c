@@ -96,6 +96,54 @@ static void test_added_before_switch(void **state)
 	}
 }
 
+/* However the kernel leaves the ring, from the moment it is ours again kicks are asked for. */
+static void test_kicks_armed(void **state)
+{
+	for (unsigned int i = 0; i < 2; i++) {
+		struct driver_params params = { .event_idx = i, .msix = true };
+		struct relay_bench bench = bench_run(&params);
+		struct ring *ring = &driver_queue(bench.driver, 0)->ring;
+
+		check_kernel_serves(&bench);
+		pthread_mutex_lock(&bench.fake->lock);
+		__atomic_store_n(&ring->used->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
+		__atomic_store_n(ring_avail_event(ring), 0x7777, __ATOMIC_RELAXED);
+		pthread_mutex_unlock(&bench.fake->lock);
+		assert_int_equal(relay_switch(&bench, false), 0);
+		assert_int_equal(ring->used->flags, 0);
+		if (params.event_idx)
+			assert_int_equal(*ring_avail_event(ring), ring->avail_idx);
+		check_user_space_serves(&bench);
+		relay_bench_destroy(&bench);
+	}
+}
+
+/* What the kernel runs gives nothing to the device, and takes nothing from it. */
+static void test_no_chains(void **state)
+{
+	struct relay_bench bench = bench_run(&relay_modern);
+	struct vqueue_info *vq = &bench.relay->vc.vqs[0];
+	struct iovec iov[RELAY_IOV];
+	uint16_t idx, used;
+
+	check_kernel_serves(&bench);
+	add_request(&bench, driver_queue(bench.driver, 0)); /* no kick */
+	pthread_mutex_lock(&bench.dev->lock);
+	used = driver_queue(bench.driver, 0)->ring.used->idx;
+	assert_false(vq_has_descs(vq));
+	assert_int_equal(vq_getchain(vq, &idx, iov, RELAY_IOV, NULL), 0);
+	vq_retchain(vq);
+	vq_relchain(vq, 0, 1);
+	vq_endchains(vq, 1);
+	assert_int_equal(driver_queue(bench.driver, 0)->ring.used->idx, used);
+	pthread_mutex_unlock(&bench.dev->lock);
+	driver_kick(driver_queue(bench.driver, 0));
+	assert_ptr_equal(driver_wait_buf(driver_queue(bench.driver, 0), NULL, DRIVER_TIMEOUT_MS),
+			 &bench);
+	check_kernel_serves(&bench);
+	relay_bench_destroy(&bench);
+}
+
 /* The window in config space kicks too (virtio 1.4, 4.1.4.9). */
 static void test_kick_by_window(void **state)
 {
@@ -459,6 +507,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kicks),
 		cmocka_unit_test(test_added_before_switch),
+		cmocka_unit_test(test_kicks_armed),
+		cmocka_unit_test(test_no_chains),
 		cmocka_unit_test(test_kick_by_window),
 		cmocka_unit_test(test_bar_moves),
 		cmocka_unit_test(test_device_reset),

@@ -45,7 +45,7 @@ def verify_lspci(row, guest, times):
 
 def verify_irq(row, guest, times):
     lines = guest.values("irq")
-    chip = "PCI-MSIX" if guest.msi else "IO-APIC"
+    chip = "PCI-MSIX" if guest.msi else "IO-APIC" if guest.ioapic else "XT-PIC"
     row.facts["interrupts"] = chip
     for line in lines:
         row.check(chip in line, f"interrupt is not {chip}: {line}")

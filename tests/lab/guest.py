@@ -20,6 +20,7 @@ from checks import MIB, sha256
 ROW_SECONDS = 240
 LEGACY = "virtio_pci.force_legacy=1"
 NOMSI = "pci=nomsi"
+NOAPIC = "noapic"
 # What the guest does to a line before it echoes it.
 ROTATE = str.maketrans("abcdefghijklmnopqrstuvwxyz", "bcdefghijklmnopqrstuvwxyza")
 
@@ -95,6 +96,7 @@ class Guest:
         self.kept_taps = set()
         self.transfers = []
         self.msi = NOMSI not in append
+        self.ioapic = NOAPIC not in append
         self.versions = {"0"} if LEGACY in append else {"1"}
         self.button = signal.SIGTERM
         self.ended = False

@@ -11,13 +11,13 @@ import tempfile
 import time
 
 from checks import MIB, fields, sha256
-from guest import LEGACY, NOMSI, ROW_SECONDS, Guest
+from guest import LEGACY, NOAPIC, NOMSI, ROW_SECONDS, Guest
 
 DEVICE_STEPS = ("lspci", "disks", "write", "readonly", "net", "ports", "rng", "irq")
 
 ROWS = {}
 # Rows that are about one port only.
-ONLY = {"killed": "acrn"}
+ONLY = {"killed": "acrn", "own-timers": "kvm"}
 HIDDEN_ROWS = ("demo", "bench-user", "bench-vhost")
 
 
@@ -94,10 +94,11 @@ def all_devices(row):
     ]
 
 
-def device_row(row, *append, options=""):
+def device_row(row, *append, options="", hv=None):
     """All devices, each with @options; returns the feature bits that the guest accepted of each."""
     devices = [device + options for device in all_devices(row)]
-    guest = row.guest("lab", devices, DEVICE_STEPS, append=" ".join(append))
+    guest = row.guest("lab", devices, DEVICE_STEPS, append=" ".join(append),
+                      options=("--hv", hv) if hv else ())
     guest.finish()
     card = fields(guest.values("card")[0])
     row.same("MAC address", card["mac"], f"52:54:00:7e:00:0{row.lab.worker}")
@@ -144,6 +145,18 @@ def legacy_msix(row):
 @row
 def legacy_intx(row):
     device_row(row, LEGACY, NOMSI)
+
+
+@row
+def pics(row):
+    """The two PICs instead of the IOAPIC: INTx through the link devices and the router."""
+    device_row(row, NOMSI, NOAPIC)
+
+
+@row
+def own_timers(row):
+    """KVM without its PIT, and a guest whose only ticks are those of tenon's timers."""
+    device_row(row, "nolapic_timer", "clocksource=hpet", hv="kvm,pit=user")
 
 
 @row

@@ -222,7 +222,8 @@ static bool have_kvm(void)
 	return have;
 }
 
-static struct machine *new_machine(unsigned int cpu_count)
+/* @options: behind --hv kvm, or NULL */
+static struct machine *new_machine_with(unsigned int cpu_count, const char *options)
 {
 	struct machine *machine;
 
@@ -231,10 +232,16 @@ static struct machine *new_machine(unsigned int cpu_count)
 	machine = calloc(1, sizeof(*machine));
 	assert_non_null(machine);
 	init_machine(machine, cpu_count);
+	machine->ctx.config.hv_options = options;
 	assert_int_equal(hv_kvm.create(&machine->ctx), 0);
 	assert_int_equal(guest_memory_create(&machine->log, &machine->ctx.memory, false), 0);
 	assert_int_equal(hv_kvm.add_memory(&machine->ctx, &machine->ctx.memory.regions[0]), 0);
 	return machine;
+}
+
+static struct machine *new_machine(unsigned int cpu_count)
+{
+	return new_machine_with(cpu_count, NULL);
 }
 
 static void free_machine(struct machine *machine)

@@ -59,6 +59,57 @@ static void test_pio(void **state)
 	free_machine(machine);
 }
 
+#define PIT_PORT 0x40
+#define PIT_PORTS 0x22 /* and port 0x61 */
+
+static uint64_t pit_read(void *arg, uint64_t offset, unsigned int size)
+{
+	return answer_read(arg, IO_PIO, PIT_PORT + offset, size);
+}
+
+static void pit_write(void *arg, uint64_t offset, unsigned int size, uint64_t value)
+{
+	answer_write(arg, IO_PIO, PIT_PORT + offset, size, value);
+}
+
+/* The PIT's ports and port 0x61 are the kernel's, or with pit=user the platform's. */
+static void check_pit(const char *options, bool user)
+{
+	static const struct io_range_ops ops = { pit_read, pit_write };
+	static const struct access expected[] = {
+		{ IO_PIO, true, 0x43, 1, 0x34 },
+		{ IO_PIO, false, 0x61, 1, 0 },
+		{ IO_PIO, true, REPORT_PORT, 1, 0x5a },
+	};
+	struct machine *machine = new_machine_with(1, options);
+	struct io_range range = {
+		.name = "PIT", .base = PIT_PORT, .size = PIT_PORTS, .ops = &ops, .arg = machine
+	};
+
+	assert_int_equal(machine->ctx.needs_timers, user);
+	assert_int_equal(io_space_add(&machine->ctx.pio, &range), 0);
+	machine->answer = 0x5a;
+	for (unsigned int run = 0; run < 2; run++) {
+		START(machine, guest_pit);
+		if (user) {
+			EXPECT(machine, expected);
+		} else {
+			wait_accesses(machine, 2);
+			assert_int_equal(machine->accesses[0].addr, REPORT_PORT);
+		}
+		reset(machine);
+	}
+	io_space_remove(&machine->ctx.pio, &range);
+	free_machine(machine);
+}
+
+static void test_pit(void **state)
+{
+	check_pit(NULL, false);
+	check_pit("pit=kernel", false);
+	check_pit("pit=user", true);
+}
+
 static void test_mmio(void **state)
 {
 	const uint64_t back = MMIO_BASE + 0x10;
@@ -520,6 +571,7 @@ int main(void)
 		cmocka_unit_test(test_create),
 		cmocka_unit_test(test_cpu_count),
 		cmocka_unit_test(test_pio),
+		cmocka_unit_test(test_pit),
 		cmocka_unit_test(test_mmio),
 		cmocka_unit_test(test_string_io),
 		cmocka_unit_test(test_msi),

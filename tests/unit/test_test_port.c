@@ -534,6 +534,35 @@ static void test_rtc_periodic(void **state)
 	assert_irqs(&f->client, "raise 8 ");
 }
 
+/* The machine has PIT, HPET and the router of PCI interrupts, as one on a hypervisor without them. */
+static void test_timers(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_ok(&f->client, "irq_intercept_in ioapic");
+	assert_ok(&f->client, "outb 0x43 0x34");
+	assert_irqs(&f->client, "raise 0 "); /* the output is high until it counts */
+	assert_ok(&f->client, "outb 0x40 0xa9");
+	assert_ok(&f->client, "outb 0x40 0x04"); /* 1193 */
+	assert_reply(&f->client, "OK 1000686", "clock_step"); /* 1194 clocks */
+	assert_irqs(&f->client, "lower 0 raise 0 ");
+	assert_reply(&f->client, "OK 2000534", "clock_step");
+	assert_irqs(&f->client, "lower 0 raise 0 ");
+	assert_ok(&f->client, "outb 0x43 0x30");
+	assert_irqs(&f->client, "lower 0 ");
+
+	assert_ok(&f->client, "writel 0xfed00100 0x2004"); /* edge, to input 16 */
+	assert_ok(&f->client, "writel 0xfed00108 5000");
+	assert_ok(&f->client, "writel 0xfed0010c 0");
+	assert_ok(&f->client, "writel 0xfed00010 1");
+	assert_reply(&f->client, "OK 2500500", "clock_step");
+	assert_irqs(&f->client, "raise 16 lower 16 ");
+	assert_reply(&f->client, "OK 0x0000000000001388", "readq 0xfed000f0");
+
+	assert_ok(&f->client, "outl 0xcf8 0x80000760");
+	assert_reply(&f->client, "OK 0x80808080", "inl 0xcfc");
+}
+
 /* A second of the client's is a second of the real-time clock, and none of ours is. */
 static void test_rtc_time(void **state)
 {
@@ -791,8 +820,8 @@ static void test_options(void **state)
 		print_message("no /dev/kvm: --hv kvm,... is not tried\n");
 	}
 	assert_refused(vm, "auto,socket=/a", "auto takes no options");
-	assert_refused(vm, "xen", "valid are: auto, kvm, test");
-	assert_refused(vm, "tes,socket=/a", "valid are: auto, kvm, test");
+	assert_refused(vm, "xen", "valid are: auto, acrn, kvm, test");
+	assert_refused(vm, "tes,socket=/a", "valid are: auto, acrn, kvm, test");
 	assert_refused(vm, "test,socket=/nowhere/socket", "its directory does not exist");
 	assert_refused(vm, "test,connect=/nowhere/socket", "cannot connect");
 	assert_refused(
@@ -1058,6 +1087,7 @@ int main(void)
 		STOPPED_TEST(test_rng_period),
 		STOPPED_TEST(test_msi_to_lapic),
 		PORT_TEST(test_rtc_periodic),
+		PORT_TEST(test_timers),
 		PORT_TEST(test_rtc_time),
 		PORT_TEST(test_pm_timer),
 		PORT_TEST(test_intercept_late),

@@ -66,8 +66,7 @@ static bool fits_kvm(struct events *events, const struct ioeventfd *new)
 {
 	struct ioeventfd *old;
 
-	TAILQ_FOREACH(old, &events->ioeventfds, link)
-	{
+	for (old = TAILQ_FIRST(&events->ioeventfds); old; old = TAILQ_NEXT(old, link)) {
 		if (old->type == new->type && old->address == new->address &&
 		    (old->length != new->length || old->wildcard || new->wildcard ||
 		     old->data == new->data))
@@ -82,8 +81,7 @@ static bool conflicts(struct events *events, const struct ioeventfd *new)
 {
 	struct ioeventfd *old;
 
-	TAILQ_FOREACH(old, &events->ioeventfds, link)
-	{
+	for (old = TAILQ_FIRST(&events->ioeventfds); old; old = TAILQ_NEXT(old, link)) {
 		if (old->id == new->id && old->address == new->address && old->type == new->type &&
 		    (old->wildcard || new->wildcard || old->data == new->data))
 			return true;
@@ -152,8 +150,7 @@ static int ioeventfd_deassign(struct vm *vm, pid_t thread, const struct acrn_ioe
 	if (fd < 0)
 		return fd;
 	pthread_mutex_lock(&events->lock);
-	TAILQ_FOREACH(old, &events->ioeventfds, link)
-	{
+	for (old = TAILQ_FIRST(&events->ioeventfds); old; old = TAILQ_NEXT(old, link)) {
 		if (old->id == id)
 			break;
 	}
@@ -217,10 +214,9 @@ bool ioeventfd_handle(struct events *events, struct acrn_io_request *request)
 	    access.address <= 0xcff)
 		return false;
 	pthread_mutex_lock(&events->lock);
-	TAILQ_FOREACH(entry, &events->ioeventfds, link)
-	ours = ours || in_range(entry, &access);
-	TAILQ_FOREACH(entry, &events->ioeventfds, link)
-	{
+	for (entry = TAILQ_FIRST(&events->ioeventfds); entry; entry = TAILQ_NEXT(entry, link))
+		ours = ours || in_range(entry, &access);
+	for (entry = TAILQ_FIRST(&events->ioeventfds); entry; entry = TAILQ_NEXT(entry, link)) {
 		if (ours && access.write && matches(entry, &access)) {
 			eventfd_write(entry->fd, 1);
 			break;
@@ -251,8 +247,8 @@ static int free_gsi(struct events *events)
 	bool used[IRQFDS_MAX] = { false };
 	struct irqfd *irqfd;
 
-	TAILQ_FOREACH(irqfd, &events->irqfds, link)
-	used[irqfd->gsi - IOAPIC_PINS] = true;
+	for (irqfd = TAILQ_FIRST(&events->irqfds); irqfd; irqfd = TAILQ_NEXT(irqfd, link))
+		used[irqfd->gsi - IOAPIC_PINS] = true;
 	for (int i = 0; i < IRQFDS_MAX; i++) {
 		if (!used[i])
 			return IOAPIC_PINS + i;
@@ -272,8 +268,7 @@ static struct irqfd *find_irqfd(struct events *events, uint64_t id)
 {
 	struct irqfd *irqfd;
 
-	TAILQ_FOREACH(irqfd, &events->irqfds, link)
-	{
+	for (irqfd = TAILQ_FIRST(&events->irqfds); irqfd; irqfd = TAILQ_NEXT(irqfd, link)) {
 		if (irqfd->id == id)
 			return irqfd;
 	}
@@ -361,13 +356,12 @@ int events_install(struct vm *vm)
 
 	pthread_mutex_lock(&vm->events.lock);
 	ret = irq_route(vm);
-	TAILQ_FOREACH(irqfd, &vm->events.irqfds, link)
-	{
+	for (irqfd = TAILQ_FIRST(&vm->events.irqfds); irqfd; irqfd = TAILQ_NEXT(irqfd, link)) {
 		if (!ret)
 			ret = kvm_irqfd(vm, irqfd, false);
 	}
-	TAILQ_FOREACH(ioeventfd, &vm->events.ioeventfds, link)
-	{
+	for (ioeventfd = TAILQ_FIRST(&vm->events.ioeventfds); ioeventfd;
+	     ioeventfd = TAILQ_NEXT(ioeventfd, link)) {
 		if (ioeventfd->in_kvm)
 			ioeventfd->in_kvm = !kvm_ioeventfd(vm, ioeventfd, false);
 	}

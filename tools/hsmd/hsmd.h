@@ -5,10 +5,11 @@
  * An open file of the device is a struct vm. main.c speaks CUSE; ioctls.c is the Linux driver's
  * half (arguments, order of calls, errno); the rest is the hypervisor's half, on KVM.
  *
- * Locks, outermost first: vm->lock (calls that change the VM write, the others read),
+ * Locks, outermost first: vm->lock (calls that change the VM write, the others read), hsmd->lock,
  * vm->events.lock, vm->ioreq.lock. vCPU threads take only the last two, so vm->lock may be held
- * while they are joined. libfuse's locks: a reply may be sent with any of ours held; the interrupt
- * callback comes with the request's own lock held and takes vm->ioreq.lock.
+ * while they are joined. libfuse calls for an interrupted request with that request's own lock
+ * held; hsmd->lock and vm->ioreq.lock are taken there, so nothing of libfuse that takes a request's
+ * lock is called with these two held.
  */
 #ifndef HSMD_H
 #define HSMD_H
@@ -127,7 +128,7 @@ void ioreq_client_destroy(struct ioreq *ioreq);
 /** ioreq_requests() - how many requests clients were given since the start. */
 uint64_t ioreq_requests(void);
 /** ioreq_attach() - answers @req now or later. */
-void ioreq_attach(struct ioreq *ioreq, fuse_req_t req);
+void ioreq_attach(struct hsmd *hsmd, struct ioreq *ioreq, fuse_req_t req);
 int ioreq_finish(struct ioreq *ioreq, unsigned int vcpu) MUST_CHECK;
 void ioreq_clear(struct ioreq *ioreq);
 
@@ -239,6 +240,7 @@ enum vm_state { VM_NONE, VM_CREATED, VM_RUNNING, VM_PAUSED };
 struct vm {
 	struct hsmd *hsmd;
 	LIST_ENTRY(vm) link;
+	unsigned int references; /* atomic: the file, and threads in calls */
 	pthread_rwlock_t lock;
 	enum vm_state state;
 	uint16_t id;
@@ -253,6 +255,9 @@ struct vm {
 };
 
 struct vm *vm_open(struct hsmd *hsmd);
+/** vm_get() - keep @vm beyond the answer to a call, after which its file may be closed. */
+void vm_get(struct vm *vm);
+void vm_put(struct vm *vm);
 /** vm_release() - the file is closed, by whatever way: nothing stays. */
 void vm_release(struct vm *vm);
 int vm_create(struct vm *vm, pid_t thread, struct acrn_vm_creation *creation) MUST_CHECK;

@@ -14,11 +14,9 @@ endif
 
 $(HSMD_OBJECTS): ALL_CFLAGS += $(shell $(PKG_CONFIG) --cflags fuse3 2>/dev/null)
 
-# glibc loads libgcc_s when libfuse cancels its threads: named here, it is there then.
 $(BUILD)/hsmd: $(HSMD_OBJECTS)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs fuse3) \
-		-Wl,--no-as-needed -lgcc_s
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs fuse3)
 
 $(BUILD)/%.o: %.S Makefile
 	$(call say,AS,$@)

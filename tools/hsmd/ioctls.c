@@ -242,12 +242,14 @@ static int handle(struct vm *vm, const struct ioctl_entry *entry, unsigned int c
 
 static void attach(struct vm *vm, fuse_req_t req)
 {
+	vm_get(vm);
 	pthread_rwlock_rdlock(&vm->lock);
 	if (vm->state == VM_NONE)
 		fuse_reply_err(req, EINVAL);
 	else
-		ioreq_attach(&vm->ioreq, req);
+		ioreq_attach(vm->hsmd, &vm->ioreq, req);
 	pthread_rwlock_unlock(&vm->lock);
+	vm_put(vm);
 }
 
 void ioctl_handle(struct vm *vm, fuse_req_t req, unsigned int command, uint64_t argument)

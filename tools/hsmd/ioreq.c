@@ -355,28 +355,45 @@ void ioreq_client_destroy(struct ioreq *ioreq)
 	answer(&taken, ENODEV);
 }
 
-/* A signal for the client's thread: the driver returns 0 then, and nothing need be pending. */
-static void interrupted(fuse_req_t req, void *data)
+static struct ioreq_waiter *remove_waiter(struct ioreq *ioreq, fuse_req_t req)
 {
-	struct ioreq *ioreq = data;
 	struct ioreq_waiter *waiter;
 
 	pthread_mutex_lock(&ioreq->lock);
-	LIST_FOREACH(waiter, &ioreq->waiters, link)
-	{
+	for (waiter = LIST_FIRST(&ioreq->waiters); waiter; waiter = LIST_NEXT(waiter, link)) {
 		if (waiter->req == req)
 			break;
 	}
 	if (waiter)
 		LIST_REMOVE(waiter, link);
 	pthread_mutex_unlock(&ioreq->lock);
+	return waiter;
+}
+
+/*
+ * A signal for the client's thread: the driver returns 0 then, and nothing need be pending. It may
+ * come when the request was answered and the VM is gone, so the waiter is looked for in all VMs.
+ */
+static void interrupted(fuse_req_t req, void *data)
+{
+	struct ioreq_waiter *waiter = NULL;
+	struct hsmd *hsmd = data;
+	struct vm *vm;
+
+	pthread_mutex_lock(&hsmd->lock);
+	for (vm = LIST_FIRST(&hsmd->vms); vm; vm = LIST_NEXT(vm, link)) {
+		waiter = remove_waiter(&vm->ioreq, req);
+		if (waiter)
+			break;
+	}
+	pthread_mutex_unlock(&hsmd->lock);
 	if (!waiter)
 		return;
 	fuse_reply_ioctl(req, 0, NULL, 0);
 	free(waiter);
 }
 
-void ioreq_attach(struct ioreq *ioreq, fuse_req_t req)
+void ioreq_attach(struct hsmd *hsmd, struct ioreq *ioreq, fuse_req_t req)
 {
 	struct ioreq_waiter *waiter = malloc(sizeof(*waiter));
 	bool waits;
@@ -387,7 +404,7 @@ void ioreq_attach(struct ioreq *ioreq, fuse_req_t req)
 		return;
 	}
 	/* Without our lock: it may call interrupted() at once, which finds nothing then. */
-	fuse_req_interrupt_func(req, interrupted, ioreq);
+	fuse_req_interrupt_func(req, interrupted, hsmd);
 	waiter->req = req;
 
 	pthread_mutex_lock(&ioreq->lock);

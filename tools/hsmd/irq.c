@@ -61,14 +61,14 @@ int irq_route(struct vm *vm)
 	struct irqfd *irqfd;
 	int ret;
 
-	TAILQ_FOREACH(irqfd, &vm->events.irqfds, link)
-	count++;
+	for (irqfd = TAILQ_FIRST(&vm->events.irqfds); irqfd; irqfd = TAILQ_NEXT(irqfd, link))
+		count++;
 	table = calloc(1, sizeof(*table) + count * sizeof(table->entries[0]));
 	if (!table)
 		return -ENOMEM;
 	add_pins(table);
-	TAILQ_FOREACH(irqfd, &vm->events.irqfds, link)
-	add_message(table, irqfd->gsi, &irqfd->msi);
+	for (irqfd = TAILQ_FIRST(&vm->events.irqfds); irqfd; irqfd = TAILQ_NEXT(irqfd, link))
+		add_message(table, irqfd->gsi, &irqfd->msi);
 	ret = kvm_must(vm, vm->fd, KVM_SET_GSI_ROUTING, table, "KVM_SET_GSI_ROUTING");
 	free(table);
 	return ret;

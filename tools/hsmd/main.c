@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define DEFAULT_DEVICE_NAME "acrn_hsm"
-#define CUSE_THREADS 16
+#define WORKERS 8
 #define FILES_WANTED 65536
 
 static const char usage[] =
@@ -106,63 +106,79 @@ static struct fuse_session *make_device(struct hsmd *hsmd)
 	return cuse_lowlevel_setup(2, argv, &cuse, &device_ops, &multithreaded, hsmd);
 }
 
-static int serve(struct hsmd *hsmd)
+/* ---- Threads */
+
+/*
+ * Calls are served by a fixed number of threads, so that what hsmd holds tells of leaks. None waits
+ * for another call: who waits in ATTACH leaves a request behind, not a thread.
+ */
+static void *worker_thread(void *arg)
 {
-	struct fuse_loop_config *config = fuse_loop_cfg_create();
-	struct fuse_session *session;
-	int ret;
+	struct fuse_session *session = arg;
+	struct fuse_buf buffer = { .mem = NULL };
+	int ret = 1;
 
-	if (!config)
-		return -ENOMEM;
-	session = make_device(hsmd);
-	if (!session) {
-		log_line(LOG_ERROR, "/dev/%s cannot be made (see the lines above)",
-			 hsmd->device_name);
-		fuse_loop_cfg_destroy(config);
-		return -EIO;
+	while (ret > 0 && !fuse_session_exited(session)) {
+		ret = fuse_session_receive_buf(session, &buffer);
+		if (ret > 0)
+			fuse_session_process_buf(session, &buffer);
+		else if (ret == -EINTR || ret == -EAGAIN)
+			ret = 1;
 	}
-	fuse_loop_cfg_set_max_threads(config, CUSE_THREADS);
-	fuse_loop_cfg_set_idle_threads(config, CUSE_THREADS);
-	ret = fuse_session_loop_mt(session, config);
-	fuse_loop_cfg_destroy(config);
-	cuse_lowlevel_teardown(session);
-	/* Ended by a signal is the normal end. */
-	return ret < 0 ? ret : 0;
-}
-
-/* ---- Statistics */
-
-static void *stats_thread(void *arg)
-{
-	sigset_t set;
-	int signal;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR1);
-	for (;;) {
-		if (!sigwait(&set, &signal))
-			stats_log(arg);
-	}
+	free(buffer.mem);
+	if (ret < 0)
+		log_line(LOG_ERROR, "/dev/cuse: %s", strerror(-ret));
+	/* The device is gone. */
+	kill(getpid(), SIGTERM);
 	return NULL;
 }
 
-/* The thread has all signals blocked but the one that it waits for. */
-static int start_stats(struct hsmd *hsmd)
+static int start_workers(struct fuse_session *session)
 {
-	sigset_t all, normal;
 	pthread_t thread;
 	int error;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &normal);
-	error = pthread_create(&thread, NULL, stats_thread, hsmd);
-	if (!error)
+	for (unsigned int i = 0; i < WORKERS; i++) {
+		error = pthread_create(&thread, NULL, worker_thread, session);
+		if (error) {
+			log_line(LOG_ERROR, "cannot start a thread: %s (raise ulimit -u)",
+				 strerror(error));
+			return -error;
+		}
 		pthread_detach(thread);
-	sigaddset(&normal, SIGUSR1);
-	pthread_sigmask(SIG_SETMASK, &normal, NULL);
-	if (error)
-		log_line(LOG_ERROR, "cannot start a thread: %s", strerror(error));
-	return -error;
+	}
+	return 0;
+}
+
+/* Until a signal ends it; the process takes its VMs with it. */
+static int serve(struct hsmd *hsmd, const sigset_t *signals)
+{
+	struct fuse_session *session = make_device(hsmd);
+	int signal = 0;
+
+	if (!session) {
+		log_line(LOG_ERROR, "/dev/%s cannot be made (see the lines above)",
+			 hsmd->device_name);
+		return -EIO;
+	}
+	if (start_workers(session))
+		return -EAGAIN;
+	while (signal != SIGTERM && signal != SIGINT && signal != SIGHUP) {
+		if (!sigwait(signals, &signal) && signal == SIGUSR1)
+			stats_log(hsmd);
+	}
+	return 0;
+}
+
+/* All threads have them blocked; the first one waits for them. */
+static void block_signals(sigset_t *signals)
+{
+	sigemptyset(signals);
+	sigaddset(signals, SIGTERM);
+	sigaddset(signals, SIGINT);
+	sigaddset(signals, SIGHUP);
+	sigaddset(signals, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
 /* ---- Start */
@@ -282,6 +298,7 @@ int main(int argc, char **argv)
 {
 	struct hsmd hsmd = { .kvm_fd = -1, .device_name = DEFAULT_DEVICE_NAME };
 	int status = parse_options(&hsmd, argc, argv);
+	sigset_t signals;
 
 	if (status >= 0)
 		return status;
@@ -289,7 +306,9 @@ int main(int argc, char **argv)
 	LIST_INIT(&hsmd.vms);
 	sched_getaffinity(0, sizeof(hsmd.cpus), &hsmd.cpus);
 	raise_file_limit();
-	if (check_device(&hsmd) || open_kvm(&hsmd) || vcpu_install_signal() || start_stats(&hsmd))
+	block_signals(&signals);
+	if (check_device(&hsmd) || open_kvm(&hsmd) || vcpu_install_signal())
 		return EXIT_FAILURE;
-	return serve(&hsmd) ? EXIT_FAILURE : EXIT_SUCCESS;
+	/* At once: the other threads use what is here. */
+	_exit(serve(&hsmd, &signals) ? EXIT_FAILURE : EXIT_SUCCESS);
 }

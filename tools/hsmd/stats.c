@@ -28,15 +28,15 @@ void stats_log(struct hsmd *hsmd)
 	struct vm *vm;
 
 	pthread_mutex_lock(&hsmd->lock);
-	LIST_FOREACH(vm, &hsmd->vms, link)
-	{
+	for (vm = LIST_FIRST(&hsmd->vms); vm; vm = LIST_NEXT(vm, link)) {
 		files++;
 		vms += vm->id != 0xffff;
 	}
 	pthread_mutex_unlock(&hsmd->lock);
 	/* The directory itself is one of the file descriptors. */
 	log_line(LOG_INFO,
-		 "stats: files=%u vms=%u vcpu_threads=%u fds=%u threads=%u guest_memory_kib=%llu",
+		 "stats: files=%u vms=%u vcpu_threads=%u fds=%u threads=%u guest_memory_kib=%llu "
+		 "requests=%llu",
 		 files, vms, vcpu_thread_count(), count_entries("/proc/self/fd") - 1,
 		 count_entries("/proc/self/task"), (unsigned long long)memory_mapped() >> 10,
 		 (unsigned long long)ioreq_requests());

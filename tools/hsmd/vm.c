@@ -25,6 +25,7 @@ struct vm *vm_open(struct hsmd *hsmd)
 	if (!vm)
 		return NULL;
 	vm->hsmd = hsmd;
+	vm->references = 1;
 	vm->fd = -1;
 	vm->id = VM_ID_INVALID;
 	pthread_rwlock_init(&vm->lock, NULL);
@@ -52,24 +53,37 @@ void vm_tear_down(struct vm *vm)
 	pthread_mutex_unlock(&vm->hsmd->lock);
 }
 
-void vm_release(struct vm *vm)
+void vm_get(struct vm *vm)
 {
-	vm_tear_down(vm);
-	pthread_mutex_lock(&vm->hsmd->lock);
-	LIST_REMOVE(vm, link);
-	pthread_mutex_unlock(&vm->hsmd->lock);
+	__atomic_add_fetch(&vm->references, 1, __ATOMIC_RELAXED);
+}
+
+void vm_put(struct vm *vm)
+{
+	if (__atomic_sub_fetch(&vm->references, 1, __ATOMIC_ACQ_REL))
+		return;
 	ioreq_deinit(&vm->ioreq);
 	pthread_mutex_destroy(&vm->events.lock);
 	pthread_rwlock_destroy(&vm->lock);
 	free(vm);
 }
 
+void vm_release(struct vm *vm)
+{
+	pthread_rwlock_wrlock(&vm->lock);
+	vm_tear_down(vm);
+	pthread_rwlock_unlock(&vm->lock);
+	pthread_mutex_lock(&vm->hsmd->lock);
+	LIST_REMOVE(vm, link);
+	pthread_mutex_unlock(&vm->hsmd->lock);
+	vm_put(vm);
+}
+
 static bool id_used(struct hsmd *hsmd, uint16_t id)
 {
 	struct vm *vm;
 
-	LIST_FOREACH(vm, &hsmd->vms, link)
-	{
+	for (vm = LIST_FIRST(&hsmd->vms); vm; vm = LIST_NEXT(vm, link)) {
 		if (vm->id == id)
 			return true;
 	}

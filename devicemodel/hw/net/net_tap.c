@@ -25,7 +25,8 @@ struct tap_queue {
 };
 
 /*
- * @tap: its descriptors. Queue 0 is always attached: what is asked of the whole interface goes there
+ * @tap: its descriptors. Queue 0 is always attached: what is asked of the whole interface goes
+ * there
  * @queues_used: those before it are attached
  * @gone: the interface was removed
  * @offloads: what the tap can do; @offload: what it is told to do now
@@ -201,7 +202,10 @@ static int queue_set_attached(struct tap_queue *queue, bool on)
 	return on ? queue_add_events(queue) : 0;
 }
 
-/* From the last to the first, for the interface gives the number of a detached queue to its last one. */
+/*
+ * From the last to the first, for the interface gives the number of a detached queue to its last
+ * one.
+ */
 static int tap_use_queues(struct net_backend *net, unsigned int count)
 {
 	while (net->queues_used > count) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Between the files of the tap back end: getting hold of a tap (net_tap_open.c), using it (net_tap.c).
+ * Between the files of the tap back end: getting hold of a tap (net_tap_open.c), using it
+ * (net_tap.c).
  */
 #ifndef TENON_NET_TAP_H
 #define TENON_NET_TAP_H

@@ -87,20 +87,7 @@ static bool console_make(struct kind_bench *bench, char *options, size_t size)
 	return true;
 }
 
-/* ---- virtio-vsock: a packet is sent; virtio-scsi: TEST UNIT READY. The kernel is a model. ---- */
-
-static struct vhost_model *model_make(struct kind_bench *bench, enum vhost_model_kind kind)
-{
-	static unsigned int hosts; /* each is on one of its own */
-
-	bench->model = vhost_model_create(kind, ++hosts);
-	return bench->model;
-}
-
-static void model_unmake(struct kind_bench *bench)
-{
-	vhost_model_release(bench->model);
-}
+/* ---- virtio-vsock: a packet is sent; virtio-scsi: TEST UNIT READY. The kernel is a model (vhost_model.h). ---- */
 
 static uint32_t vsock_fill(const struct virtio_driver *driver, uint8_t *out)
 {
@@ -119,8 +106,7 @@ static uint32_t vsock_fill(const struct virtio_driver *driver, uint8_t *out)
 
 static bool vsock_make(struct kind_bench *bench, char *options, size_t size)
 {
-	snprintf(options, size, "cid=%u,vhostfd=%d", KIND_VSOCK_CID,
-		 model_make(bench, VHOST_MODEL_VSOCK)->fd);
+	snprintf(options, size, "cid=%u", KIND_VSOCK_CID);
 	return true;
 }
 
@@ -134,8 +120,7 @@ static uint32_t scsi_fill(const struct virtio_driver *driver, uint8_t *out)
 
 static bool scsi_make(struct kind_bench *bench, char *options, size_t size)
 {
-	snprintf(options, size, "wwpn=" VHOST_MODEL_WWPN ",vhostfd=%d",
-		 model_make(bench, VHOST_MODEL_SCSI)->fd);
+	snprintf(options, size, "wwpn=" VHOST_MODEL_WWPN);
 	return true;
 }
 
@@ -180,8 +165,7 @@ static const struct device_kind kinds[] = {
 	  .offloaded = true,
 	  .queue = 1,
 	  .fill = vsock_fill,
-	  .make = vsock_make,
-	  .unmake = model_unmake },
+	  .make = vsock_make },
 	{ .name = "virtio-scsi",
 	  .virtio_id = VIRTIO_ID_SCSI,
 	  .transitional_id = 0x1004,
@@ -191,8 +175,7 @@ static const struct device_kind kinds[] = {
 	  .fill = scsi_fill,
 	  .in = sizeof(struct virtio_scsi_cmd_resp),
 	  .used = sizeof(struct virtio_scsi_cmd_resp),
-	  .make = scsi_make,
-	  .unmake = model_unmake },
+	  .make = scsi_make },
 	{ .name = "virtio-rng-kernel",
 	  .apart = "the host's kernel has all of it, kicks and interrupts too; "
 		   "tests/driver/test_vbs" },

@@ -15,7 +15,6 @@
 #define KIND_VSOCK_CID 42
 
 struct kind_bench;
-struct vhost_model;
 
 /*
  * struct device_kind
@@ -43,13 +42,12 @@ struct device_kind {
 	void (*unmake)(struct kind_bench *bench);
 };
 
-/* struct kind_bench - a machine with a device of @kind at KIND_SLOT. @path: of its file, if any; @model: the kernel's part */
+/* struct kind_bench - a machine with a device of @kind at KIND_SLOT. @path: of its file, if any */
 struct kind_bench {
 	const struct device_kind *kind;
 	struct machine *machine;
 	struct pci_vdev *dev;
 	char path[64];
-	struct vhost_model *model;
 };
 
 /*

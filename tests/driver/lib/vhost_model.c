@@ -5,6 +5,7 @@
 #include "vhost_model.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/virtio_scsi.h>
 #include <linux/virtio_vsock.h>
 #include <stdio.h>
@@ -19,11 +20,11 @@
 #include "machine.h"
 #include "virtio_transport.h"
 
-#define MODEL_IOVS (64 + GUEST_MEMORY_REGIONS)
+#define MODEL_IOVS (1024 + GUEST_MEMORY_REGIONS)
 #define RING_BITS                                                                                  \
 	(BIT64(VIRTIO_F_NOTIFY_ON_EMPTY) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) |                    \
 	 BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VHOST_F_LOG_ALL) | BIT64(VIRTIO_F_ANY_LAYOUT) |    \
-	 BIT64(VIRTIO_F_VERSION_1))
+	 BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_F_IN_ORDER))
 
 /*
  * struct model_queue - what of a queue vq_split.c does not know.
@@ -448,7 +449,7 @@ static struct vhost_model *model_find(int fd)
 	return model;
 }
 
-/* libc's, with the models' in front. Weak: a test that has one of its own gets no models. */
+/* libc's, with the models in front. Weak: a test that has one of its own gets no models. */
 __attribute__((weak)) int ioctl(int fd, unsigned long request, ...)
 {
 	struct vhost_model *model;
@@ -578,4 +579,32 @@ unsigned int vhost_model_calls(struct vhost_model *model, unsigned long request)
 		count += model->calls[i] == request;
 	pthread_mutex_unlock(&model->lock);
 	return count;
+}
+
+/* Each that is opened by its name is on a host of its own. */
+static int model_open(enum vhost_model_kind kind)
+{
+	static unsigned int hosts;
+	struct vhost_model *model =
+		vhost_model_create(kind, __atomic_add_fetch(&hosts, 1, __ATOMIC_RELAXED));
+	int fd = model->fd;
+
+	vhost_model_release(model);
+	return fd;
+}
+
+/* libc's, with the models in front; weak as ioctl(). */
+__attribute__((weak)) int open(const char *path, int flags, ...)
+{
+	va_list args;
+	mode_t mode;
+
+	va_start(args, flags);
+	mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(args, mode_t) : 0;
+	va_end(args);
+	if (!strcmp(path, "/dev/vhost-vsock"))
+		return model_open(VHOST_MODEL_VSOCK);
+	if (!strcmp(path, "/dev/vhost-scsi"))
+		return model_open(VHOST_MODEL_SCSI);
+	return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * vhost_model.h: vhost devices without a kernel that has them: descriptors whose vhost ioctls are
- * answered in this process, by a ring that an event loop of the test's runs.
+ * answered in this process, by a ring that an event loop of the test's runs. In every test program
+ * they are what /dev/vhost-vsock and /dev/vhost-scsi open, each on a host of its own, whatever this
+ * machine has.
  *
  * The model keeps to what Linux's vhost does: the order that it needs, the errors that it gives. Its
  * rings are those of vq_split.c, so what it shows is how a device hands its rings over and takes

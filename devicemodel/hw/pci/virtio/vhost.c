@@ -233,7 +233,8 @@ const char *vhost_dev_can_start(const struct vhost_dev *vdev)
 
 	if (!vc->transport->offload)
 		return "this transport's queues cannot be handed over";
-	if (!virtio_driver_ok(vc))
+	/* A legacy driver may use its queues before DRIVER_OK (virtio 1.4, 3.1.2). */
+	if (!vc->running)
 		return "no driver runs";
 	if (virtio_has_feature(vc, VIRTIO_F_RING_PACKED))
 		return "the driver uses packed rings";

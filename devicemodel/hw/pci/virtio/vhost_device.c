@@ -133,11 +133,10 @@ void vhost_device_run(struct vhost_device *device)
 	struct virtio_common *vc = device->vhost.base;
 	const char *trouble;
 
-	/* A legacy driver may kick before DRIVER_OK: vhost looks at the rings when it starts. */
-	if (device->busy || !virtio_driver_ok(vc) || !queues_wait(device))
+	if (device->busy || !vc->running || !queues_wait(device))
 		return;
 	vhost_device_stop(device);
-	if (!virtio_driver_ok(vc))
+	if (!vc->running)
 		return;
 	device->busy = true;
 	trouble = vhost_device_start(device);

@@ -41,7 +41,8 @@ static struct net_pair *net_pair_of(struct virtio_net *net, const struct vqueue_
 static void net_pair_kick(struct net_pair *pair, struct vqueue_info *vq)
 {
 	/* A queue that was reset may be back, and with it all that the kernel needs. */
-	if (!net_vhost_start(pair->net) && pair->net->vhost.running)
+	net_vhost_start(pair->net);
+	if (pair->net->vhost.running)
 		return;
 	if (vq->index % NET_PAIR_QUEUES == NET_QUEUE_RX)
 		net_rx_kick(pair);

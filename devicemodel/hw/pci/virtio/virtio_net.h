@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Between the files of virtio-net: the device (virtio_net.c), its data path in user space, reception
- * (virtio_net_rx.c) and transmission (virtio_net_tx.c), or in the kernel (virtio_net_vhost.c), the
- * control queue (virtio_net_ctrl.c), and the rules for headers and for the receive filter, which need
- * no device (virtio_net_rules.c).
+ * Between the files of virtio-net: the device (virtio_net.c), its data path in user space,
+ * reception (virtio_net_rx.c) and transmission (virtio_net_tx.c), or in the kernel
+ * (virtio_net_vhost.c), the control queue (virtio_net_ctrl.c), and the rules for headers and for
+ * the receive filter, which need no device (virtio_net_rules.c).
  */
 #ifndef TENON_VIRTIO_NET_H
 #define TENON_VIRTIO_NET_H
@@ -23,8 +23,8 @@
 #endif
 
 /*
- * virtio 1.4, 5.1.2: a pair has two queues; the control queue is behind all pairs if MQ was negotiated,
- * else behind the first one.
+ * virtio 1.4, 5.1.2: a pair has two queues; the control queue is behind all pairs if MQ was
+ * negotiated, else behind the first one.
  */
 enum { NET_QUEUE_RX, NET_QUEUE_TX, NET_PAIR_QUEUES };
 
@@ -127,7 +127,8 @@ struct virtio_net;
 
 /*
  * A receive and a transmit queue, and the back end's queue that they are for.
- * @vhost, @vhost_vqs, @vhost_fd: the kernel's part (virtio_net_vhost.c); @vhost_fd is -1 without one
+ * @vhost, @vhost_vqs, @vhost_fd: the kernel's part (virtio_net_vhost.c); @vhost_fd is -1 without
+ * one
  */
 struct net_pair {
 	struct virtio_net *net;
@@ -185,7 +186,10 @@ struct virtio_net {
 	struct net_vhost vhost;
 };
 
-/* Use the first @count pairs; the buffers of the others stay the driver's. False: the host refuses. */
+/*
+ * Use the first @count pairs; the buffers of the others stay the driver's. False: the host
+ * refuses.
+ */
 bool net_set_pairs(struct virtio_net *net, uint16_t count);
 
 /* The driver made frames to be sent available. */

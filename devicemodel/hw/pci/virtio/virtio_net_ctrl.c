@@ -128,6 +128,8 @@ static bool ctrl_pairs(struct virtio_net *net, uint8_t command, struct ctrl_data
 	if (!data_take(data, &pairs, sizeof(pairs)) || pairs < VIRTIO_NET_CTRL_MQ_VQ_PAIRS_MIN ||
 	    pairs > net->pair_count)
 		return false;
+	/* The host's kernel takes its time, and a driver may have many such commands at once. */
+	vq_end_turn(&net->vc.vqs[NET_PAIR_QUEUES * net->pair_count]);
 	return net_set_pairs(net, pairs);
 }
 

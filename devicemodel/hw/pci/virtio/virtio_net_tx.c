@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * virtio-net's transmission (virtio 1.4, 5.1.9.2): frames go from the guest's memory to the tap, but
- * for the header, which is looked at on our side.
+ * virtio-net's transmission (virtio 1.4, 5.1.9.2): frames go from the guest's memory to the tap,
+ * but for the header, which is looked at on our side.
  */
 #include <errno.h>
 

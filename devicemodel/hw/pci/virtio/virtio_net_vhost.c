@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * virtio-net's queues in the kernel (vhost-net): one vhost descriptor a pair, with the pair's tap behind
- * both of its queues. The control queue stays here. What the driver asks for on it works as before,
- * but for the receive filter: the kernel hands over all frames that the tap has, which the
+ * virtio-net's queues in the kernel (vhost-net): one vhost descriptor a pair, with the pair's tap
+ * behind both of its queues. The control queue stays here. What the driver asks for on it works as
+ * before, but for the receive filter: the kernel hands over all frames that the tap has, which the
  * specification allows (virtio 1.4, 5.1.9.5.1 to 5.1.9.5.3: all of it is "SHOULD").
  *
  * All pairs in use are run by the kernel, or none is: the header in front of frames is the
@@ -16,7 +16,10 @@
 
 #define VHOST_FILE "/dev/vhost-net"
 
-/* The device's own; those of rings are vhost.c's. Offloads, MTU and commands are the tap's or ours. */
+/*
+ * The device's own; those of rings are vhost.c's. Offloads, MTU and commands are the tap's or
+ * ours.
+ */
 #define VHOST_FEATURES BIT64(VIRTIO_NET_F_MRG_RXBUF)
 
 /* ---- Descriptors ---- */
@@ -63,7 +66,10 @@ static int vhost_open_all(struct virtio_net *net, bool optional)
 
 /* ---- Can it? ---- */
 
-/* No frame beyond the MTU that the driver was told (virtio 1.4, 5.1.4.1): the kernel does not look. */
+/*
+ * No frame beyond the MTU that the driver was told (virtio 1.4, 5.1.4.1): the kernel does not
+ * look.
+ */
 static bool mtu_too_small(const struct virtio_net *net)
 {
 	return net_mtu(net->backend) > net->config->mtu;
@@ -160,15 +166,22 @@ static bool vhost_ready(const struct virtio_net *net)
 	return true;
 }
 
-/* @error: what went wrong half way */
-static int vhost_give_up(struct virtio_net *net, int error)
+/*
+ * No descriptor of a pair may give back its queues before all have stopped: ours is another
+ * header.
+ */
+static void vhost_halt(struct virtio_net *net)
 {
-	net->vhost.blocked = true;
-	net->vhost.running = true;
-	net_vhost_stop(net);
-	for (unsigned int i = 0; i < net->pairs_used; i++)
-		net_rx_run(&net->pairs[i]);
-	return error;
+	net->vhost.busy = true;
+	for (unsigned int i = 0; i < net->pair_count; i++)
+		if (net->pairs[i].vhost.started)
+			(void)vhost_set_backend(&net->pairs[i], -1);
+	if (net_set_header_size(net->backend, sizeof(struct virtio_net_hdr_v1)))
+		log_guest(net->vc.log, "%s: the tap cannot have our headers again: %m",
+			  net->vc.name);
+	for (unsigned int i = 0; i < net->pair_count; i++)
+		vhost_dev_stop(&net->pairs[i].vhost);
+	net->vhost.busy = false;
 }
 
 int net_vhost_start(struct virtio_net *net)
@@ -191,58 +204,54 @@ int net_vhost_start(struct virtio_net *net)
 	error = net_set_header_size(net->backend, net->header_size);
 	for (unsigned int i = 0; !error && i < net->pairs_used; i++)
 		error = vhost_start_pair(&net->pairs[i]);
-	if (error)
-		return vhost_give_up(net, error);
-	net->vhost.running = true;
-	net->vhost.starts++;
-	return 0;
+	net->vhost.running = !error;
+	net->vhost.blocked = error;
+	net->vhost.starts += !error;
+	if (!error)
+		return 0;
+	vhost_halt(net);
+	for (unsigned int i = 0; i < net->pairs_used; i++)
+		net_rx_run(&net->pairs[i]);
+	return error;
 }
 
-/* No descriptor of a pair may give back its queues before all have stopped: ours is another header. */
 void net_vhost_stop(struct virtio_net *net)
 {
 	if (!net->vhost.running)
 		return;
 	net->vhost.running = false;
-	net->vhost.busy = true;
-	for (unsigned int i = 0; i < net->pair_count; i++)
-		if (net->pairs[i].vhost.started)
-			(void)vhost_set_backend(&net->pairs[i], -1);
-	if (net_set_header_size(net->backend, sizeof(struct virtio_net_hdr_v1)))
-		log_guest(net->vc.log, "%s: the tap cannot have our headers again: %m",
-			  net->vc.name);
-	for (unsigned int i = 0; i < net->pair_count; i++)
-		vhost_dev_stop(&net->pairs[i].vhost);
-	net->vhost.busy = false;
+	vhost_halt(net);
 }
 
-int net_vhost_switch(void *dev, bool on)
+static int vhost_switch_on(struct virtio_net *net)
 {
-	struct virtio_net *net = dev;
 	const char *obstacle;
 	int error = 0;
 
-	net->vhost.wanted = false;
-	if (!on) {
-		net_vhost_stop(net);
-		return 0;
-	}
 	if (net->pairs[0].vhost_fd < 0)
 		error = vhost_open_all(net, false);
-	if (error)
+	if (error || net->vhost.running)
 		return error;
 	obstacle = virtio_driver_ok(&net->vc) ? vhost_obstacle(net) : NULL;
 	if (obstacle) {
 		log_error(net->vc.log,
-			  "%s: vhost on: %s (start the VM with vhost, then the driver is offered "
-			  "only "
-			  "what the kernel can do)",
+			  "%s: vhost on: %s (start the VM with vhost: the driver is offered less)",
 			  net->vc.name, obstacle);
 		return -EOPNOTSUPP;
 	}
 	net->vhost.blocked = false;
 	net->vhost.wanted = true;
-	error = net_vhost_start(net);
-	net->vhost.wanted = !error;
+	return net_vhost_start(net);
+}
+
+int net_vhost_switch(void *dev, bool on)
+{
+	struct virtio_net *net = dev;
+	bool wanted = net->vhost.wanted;
+	int error = on ? vhost_switch_on(net) : 0;
+
+	net->vhost.wanted = error ? wanted : on;
+	if (!on)
+		net_vhost_stop(net);
 	return error;
 }

@@ -15,7 +15,7 @@ static void on_call(void *arg)
 	struct vqueue_info *vq = arg;
 	struct virtio_common *vc = vq->vc;
 
-	if (vc->status & VIRTIO_CONFIG_S_DRIVER_OK)
+	if (vc->status & VIRTIO_CONFIG_S_DRIVER_OK || vc->legacy_driver)
 		vc->transport->notify_queue(vc, vq);
 }
 

@@ -12,7 +12,7 @@
 #define SCSI_QUEUE_SIZE 128
 
 /* What vhost-scsi has room for. */
-#define SCSI_SEG_MAX (SCSI_QUEUE_SIZE - 2) /* request and response headers take one each */
+#define SCSI_HEADERS 2 /* descriptors that a request has beside its data */
 #define SCSI_MAX_SECTORS 0xffff
 #define SCSI_CMD_PER_LUN 128
 #define SCSI_MAX_TARGET 255 /* the target is the tag of its port group (vhost-scsi, ABI 1) */
@@ -136,12 +136,20 @@ static void scsi_reset_config(struct virtio_scsi *scsi)
 	scsi->config->cdb_size = VIRTIO_SCSI_CDB_SIZE;
 }
 
+/* So many that a request fits into its queue without a table too. */
+static uint32_t scsi_seg_max(const struct virtio_scsi *scsi)
+{
+	uint32_t size = MIN(scsi->vc.vqs[SCSI_QUEUE_REQUEST].size_max, SCSI_QUEUE_SIZE);
+
+	return size > SCSI_HEADERS ? size - SCSI_HEADERS : 1;
+}
+
 static void scsi_init_config(struct virtio_scsi *scsi)
 {
 	scsi->config = (struct virtio_scsi_config *)scsi->vc.config;
 	*scsi->config = (struct virtio_scsi_config) {
 		.num_queues = (uint32_t)scsi->opt_queues,
-		.seg_max = MIN(SCSI_SEG_MAX, (uint32_t)scsi->vc.vqs[SCSI_QUEUE_REQUEST].size_max),
+		.seg_max = scsi_seg_max(scsi),
 		.max_sectors = SCSI_MAX_SECTORS,
 		.cmd_per_lun = SCSI_CMD_PER_LUN,
 		.event_info_size = sizeof(struct virtio_scsi_event),

@@ -113,7 +113,8 @@ static void vsock_resume(void *dev)
 {
 	struct virtio_vsock *vsock = dev;
 
-	vsock_show_cid(vsock); /* a state that was loaded may have had another */
+	if (vsock->reset_event) /* the state that was loaded may have had another */
+		vsock_show_cid(vsock);
 	vhost_device_run(&vsock->kernel);
 }
 
