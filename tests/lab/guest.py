@@ -281,6 +281,30 @@ class Guest:
         self.process.send_signal(self.button)
         return "ok"
 
+    def control(self, *words):
+        """A command for tenon's control socket: status and output. The row asked for one."""
+        run = subprocess.run((self.row.lab.tenon, "control", self.row.path("control"), *words),
+                             stdout=subprocess.PIPE, text=True, check=False)
+        return run.returncode, run.stdout
+
+    def answer_sleep(self, how):
+        """The guest is about to suspend to RAM: see that it does and stays so, and wake it."""
+        def wake():
+            while "state suspended" not in self.control("status")[1]:
+                if time.monotonic() > self.row.deadline:
+                    return
+                time.sleep(0.2)
+            time.sleep(1)
+            if "state suspended" in self.control("status")[1]:
+                self.said.append(("asleep", how))
+            if how == "wake":
+                self.said.append(("woken", str(self.control("wake")[0])))
+            elif how == "button":
+                self.process.send_signal(self.button)
+
+        threading.Thread(target=wake, daemon=True).start()
+        return "ok"
+
     # The end of a run.
 
     def finish(self, status=0):

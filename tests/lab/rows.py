@@ -182,6 +182,34 @@ def interface_options(row):
     row.same("slot of virtio-rng", virtio[-1].split()[0], "00:07.0")
 
 
+def sleep_row(row, *append, cpus=1):
+    """Suspend to RAM, woken in each way there is; between them the devices work."""
+    devices = [f"virtio-blk,{row.disk('data')},serial=data",
+               f"virtio-blk,{row.disk('scratch', 8 * MIB)},serial=scratch",
+               f"virtio-net,tap={row.tap()}", "virtio-rng"]
+    row.deadline += ROW_SECONDS
+    steps = ["net", "s3", "disks", "net", "write", "rng", "irq", "s3_rtc", "s3_button"]
+    guest = row.guest("lab", devices, steps, append=" ".join(append), cpus=cpus,
+                      options=["--control", row.path("control")])
+    guest.finish()
+    row.same("mem_sleep", guest.values("mem-sleep"), ["s2idle [deep]"])
+    row.same("asleep", guest.values("asleep"), ["wake", "rtc", "button"])
+    row.same("woken", guest.values("woken"), ["0"])
+    row.same("slept", guest.values("slept"), ["wake 0 1", "rtc 0 2", "button 0 3"])
+    row.same("button", guest.values("button"), ["pressed"])
+    row.check(not os.path.exists(row.path("control")), "the control socket is left")
+
+
+@row
+def s3(row):
+    sleep_row(row)
+
+
+@row
+def s3_intx_smp(row):
+    sleep_row(row, NOMSI, cpus=2)
+
+
 @row
 def pvh(row):
     """The ELF kernel out of Debian's bzImage, through its PVH entry."""

@@ -135,6 +135,39 @@ static void test_create_options(void **state)
 	assert_int_equal(machine->log.count, 0);
 }
 
+/* Nothing said: the first ones of the host; if the scenario refuses those, its own. */
+static void test_no_affinity(void **state)
+{
+	struct fake_machine *machine = *state;
+
+	machine->config.cpu_count = 3;
+	hsm.vcpu_num = 3;
+	fake_machine_create(machine);
+	assert_int_equal(fake_calls(ACRN_IOCTL_CREATE_VM), 1);
+	assert_int_equal(fake_call(ACRN_IOCTL_CREATE_VM, 0)->creation.cpu_affinity, 7);
+	vm_destroy(machine->ctx);
+
+	fake_fail_at(1, EINVAL);
+	fake_machine_create(machine);
+	assert_int_equal(fake_calls(ACRN_IOCTL_CREATE_VM), 3);
+	assert_int_equal(fake_call(ACRN_IOCTL_CREATE_VM, 1)->creation.cpu_affinity, 7);
+	assert_int_equal(fake_call(ACRN_IOCTL_CREATE_VM, 2)->creation.cpu_affinity, 0);
+	vm_destroy(machine->ctx);
+	assert_int_equal(machine->log.count, 0);
+
+	fake_fail_at(0, 0);
+	fake_fail(ACRN_IOCTL_CREATE_VM, EINVAL);
+	machine->ctx = vm_create(&machine->log.log, &hv_acrn, &machine->config);
+	assert_null(machine->ctx);
+	assert_int_equal(machine->log.count, 1);
+	assert_non_null(strstr(machine->log.lines[0], "does not make POST_STD_VM1: Invalid"));
+	/* What was said is not bent. */
+	machine->config.cpu_affinity = 0x30;
+	machine->ctx = vm_create(&machine->log.log, &hv_acrn, &machine->config);
+	assert_null(machine->ctx);
+	assert_int_equal(fake_calls(ACRN_IOCTL_CREATE_VM), 6);
+}
+
 static void test_uuid(void **state)
 {
 	static const uint8_t bytes[16] = { 0xd2, 0x79, 0x54, 0x38, 0x25, 0xd6, 0x11, 0xe8,
@@ -507,11 +540,22 @@ static void test_many_lives(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_available),	   TEST(test_find),	      TEST(test_other_device),
-		TEST(test_create),	   TEST(test_create_options), TEST(test_uuid),
-		TEST(test_create_refused), TEST(test_cpu_count),      TEST(test_memory),
-		TEST(test_boot_cpu),	   TEST(test_life),	      TEST(test_boot_cpu_real_mode),
-		TEST(test_failing_calls),  TEST(test_failing_ends),   TEST(test_failing_reset),
+		TEST(test_available),
+		TEST(test_find),
+		TEST(test_other_device),
+		TEST(test_create),
+		TEST(test_create_options),
+		TEST(test_no_affinity),
+		TEST(test_uuid),
+		TEST(test_create_refused),
+		TEST(test_cpu_count),
+		TEST(test_memory),
+		TEST(test_boot_cpu),
+		TEST(test_life),
+		TEST(test_boot_cpu_real_mode),
+		TEST(test_failing_calls),
+		TEST(test_failing_ends),
+		TEST(test_failing_reset),
 		TEST(test_many_lives),
 	};
 

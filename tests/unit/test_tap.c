@@ -501,6 +501,38 @@ static void bad_descriptors(void **state)
 	assert_true(fcntl(fd, F_GETFD) >= 0);
 }
 
+/* Another header is for as long as it is asked for, even on an interface that stays. */
+static void header_size(void **state)
+{
+	struct lab *lab = *state;
+
+	assert_int_equal(lab_add(TAP, TAP_FLAGS, -1), 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		int size = 0;
+
+		open_tap(lab);
+		assert_int_equal(ioctl(net_queue_fd(lab->net, 0), TUNGETVNETHDRSZ, &size), 0);
+		assert_int_equal(size, HEADER);
+		assert_int_equal(net_set_header_size(lab->net, 10), 0);
+		assert_int_equal(ioctl(net_queue_fd(lab->net, 0), TUNGETVNETHDRSZ, &size), 0);
+		assert_int_equal(size, 10);
+		assert_int_equal(net_set_header_size(lab->net, 9), -EINVAL);
+		net_close(lab->net);
+		lab->net = NULL;
+	}
+}
+
+/* The one queue that there is. */
+static void set_queues(void **state)
+{
+	struct lab *lab = *state;
+
+	open_tap(lab);
+	assert_int_equal(net_set_queues(lab->net, 0), -EINVAL);
+	assert_int_equal(net_set_queues(lab->net, 2), -EINVAL);
+	assert_int_equal(net_set_queues(lab->net, 1), 0);
+}
+
 static void no_taps(void **state)
 {
 	skip(); /* lab_enter() said why */
@@ -525,6 +557,8 @@ int main(void)
 		TEST(takes_descriptor),
 		TEST(descriptor_from_elsewhere),
 		TEST(bad_descriptors),
+		TEST(header_size),
+		TEST(set_queues),
 	};
 
 	const struct CMUnitTest none[] = { cmocka_unit_test(no_taps) };

@@ -28,7 +28,7 @@ static const struct option_desc acrn_options[] = {
 	{ "uuid", OPTION_STRING, .offset = offsetof(struct acrn_options, uuid),
 	  .help = "UUID by which older hypervisors know the VM, instead of its name" },
 	{ "cpu_affinity", OPTION_UINT, .offset = offsetof(struct acrn_options, cpu_affinity),
-	  .help = "bitmap of the host's CPUs that the VM may use; 0: those of the scenario" },
+	  .help = "bitmap of the host's CPUs, one for each of the VM's; 0: the first, or the scenario's" },
 	{ "polling", OPTION_BOOL, .offset = offsetof(struct acrn_options, polling),
 	  .help = "the hypervisor polls for the completion of I/O requests" },
 	{ "lapic_pt", OPTION_BOOL, .offset = offsetof(struct acrn_options, lapic_pt),
@@ -222,21 +222,42 @@ static int create_page(struct acrn_vm *vm)
 	return 0;
 }
 
+static uint64_t chosen_affinity(const struct acrn_vm *vm)
+{
+	return vm->options.cpu_affinity ? vm->options.cpu_affinity : vm->ctx->config.cpu_affinity;
+}
+
+/*
+ * There are as many CPUs as bits in the affinity, so without one the first CPUs of the host are
+ * asked for. If the scenario has others for this VM, it gets all of those: that is what 0 means.
+ */
+static int request_vm(struct acrn_vm *vm, struct acrn_vm_creation *creation)
+{
+	int ret;
+
+	creation->cpu_affinity = chosen_affinity(vm);
+	if (!creation->cpu_affinity) {
+		creation->cpu_affinity = BIT64(vm->ctx->config.cpu_count) - 1;
+		ret = acrn_ioctl(vm, ACRN_IOCTL_CREATE_VM, creation);
+		if (ret != -EINVAL)
+			return ret;
+		creation->cpu_affinity = 0;
+	}
+	return acrn_ioctl(vm, ACRN_IOCTL_CREATE_VM, creation);
+}
+
 static int create_vm(struct acrn_vm *vm)
 {
 	const struct vm_config *config = &vm->ctx->config;
 	struct acrn_vm_creation creation = {
-		.vcpu_num = (uint16_t)config->cpu_count,
 		.vm_flag = vm_flags(vm),
 		.ioreq_buf = (uintptr_t)vm->page,
-		.cpu_affinity =
-			vm->options.cpu_affinity ? vm->options.cpu_affinity : config->cpu_affinity,
 	};
 	int ret = fill_identity(vm, &creation.uuid);
 
 	if (ret)
 		return ret;
-	ret = acrn_ioctl(vm, ACRN_IOCTL_CREATE_VM, &creation);
+	ret = request_vm(vm, &creation);
 	if (ret < 0) {
 		log_error(vm->ctx->log,
 			  "acrn: the hypervisor does not make %s: %s (is the name one of the "

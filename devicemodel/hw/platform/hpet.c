@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The high precision event timer ("the specification": IA-PC HPET 1.0a): one block, a 64-bit counter
- * of 10 MHz, three comparators. For hypervisors that have no timers outside the CPUs.
+ * The high precision event timer ("the specification": IA-PC HPET 1.0a): one block, a 64-bit
+ * counter of 10 MHz, three comparators. For hypervisors that have no timers outside the CPUs.
  *
  * Nothing counts: the main counter is the VM's clock less an offset, a timer runs while a
- * comparator's match will interrupt. Ticks of periodic comparators that come too late are made up for as
- * the PIT's are (pit.c), and a comparator gives at most 10,000 interrupts a second.
+ * comparator's match will interrupt. Ticks of periodic comparators that come too late are made up
+ * for as the PIT's are (pit.c), and a comparator gives at most 10,000 interrupts a second.
  */
 #include "platform.h"
 
@@ -63,7 +63,7 @@ struct hpet_timer_state {
 	uint64_t next;
 };
 
-/** struct hpet_state - @counter: while halted; else what to take from the clock, see counter_now() */
+/** struct hpet_state - @counter: while halted; else what the clock is ahead of it: counter_now() */
 struct hpet_state {
 	uint64_t config;
 	uint64_t status;
@@ -332,7 +332,7 @@ static void timer_config_write(struct hpet *hpet, unsigned int index, uint64_t v
 	timer_arm(hpet, index);
 }
 
-/* The specification, 2.3.9.1: in periodic mode the period, and the comparator if SET_VALUE said so. */
+/* The specification, 2.3.9.1: in periodic mode the period; the comparator if SET_VALUE said so. */
 static void comparator_write(struct hpet *hpet, unsigned int index, uint64_t value, uint64_t mask,
 			     uint64_t now)
 {
@@ -408,7 +408,7 @@ static void register_write(struct hpet *hpet, unsigned int reg, uint64_t value, 
 }
 
 /*
- * Of what the specification allows there are 32 and 64 bits; the rest is done as far as it lies in one
+ * The specification knows accesses of 32 and 64 bits; others are done as far as they lie in one
  * register.
  */
 static uint64_t hpet_read(void *arg, uint64_t offset, unsigned int size)

@@ -2,9 +2,9 @@
 /*
  * The PCI interrupt router: eight INTx lines, each wired to an input of the IOAPIC above the ISA
  * interrupts, and to the ISA interrupt that its route register names (Intel 82371SB data sheet,
- * 290550, 2.2.6; the ICH's have eight, 0x60 and 0x68). Guests that use the PICs set those by the
- * ACPI link devices; for the others all of them are off, as after reset. The registers are in config
- * space of the PCI-ISA bridge.
+ * 290550, 2.2.6; the ICH's have eight, at 0x60 and 0x68). Guests that use the PICs set those by
+ * the ACPI link devices; for the others all of them are off, as after reset. The registers are in
+ * config space of the PCI-ISA bridge.
  *
  * Ports 0x4d0 and 0x4d1 say which ISA interrupts are level-triggered. Whoever has the PICs acts on
  * that, and sees the ports first; here it is only kept, for a machine that has none.

@@ -9,8 +9,9 @@
  *
  * Lost ticks: the due times are the counter's, so being late does not add up. Ticks that this
  * process comes too late for are made up for at twice the rate, up to a second's worth, so that a
- * guest that counts them keeps the time; the rest are dropped. What the guest does not take before the
- * next one is lost, as on a PC. However short its periods, there are at most 10,000 ticks a second.
+ * guest that counts them keeps the time; the rest are dropped. What the guest does not take before
+ * the next one is lost, as on a PC. However short its periods, there are at most 10,000 ticks a
+ * second.
  */
 #include "platform.h"
 

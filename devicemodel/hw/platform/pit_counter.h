@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * pit_counter.h: one of an 8254's three counters (Intel 8254 data sheet, 231164), as a function of
- * time. Times are numbers of CLK pulses since whenever; no clock of its own, nothing counts by itself.
+ * time. Times are numbers of CLK pulses since whenever; no clock of its own, nothing counts by
+ * itself.
  */
 #ifndef TENON_PIT_COUNTER_H
 #define TENON_PIT_COUNTER_H
@@ -67,7 +68,7 @@ void pit_counter_set_gate(struct pit_counter *counter, bool level, int64_t now);
 /** pit_counter_output() - level of OUT. */
 bool pit_counter_output(struct pit_counter *counter, int64_t now);
 
-/** pit_counter_rise() - when OUT first rises after @after (up to @now), if nobody writes; PIT_NEVER. */
+/** pit_counter_rise() - when OUT rises next after @after (<= @now), or PIT_NEVER. */
 int64_t pit_counter_rise(struct pit_counter *counter, int64_t after, int64_t now);
 
 /** pit_counter_period() - of OUT in modes 2 and 3, else 0. */
