@@ -103,11 +103,23 @@ static struct kind_buffer bus_add(struct kind_case *test)
 	return buffer;
 }
 
+/* The kernel's vhost is told guest addresses only: where they are others, it is not given the rings. */
+static bool kept_from_kernel(struct kind_case *test)
+{
+	if (!test->kind->offloaded)
+		return false;
+	assert_true(clause_broken(test->driver));
+	assert_logged(test->machine, "the driver's addresses have to be translated");
+	return true;
+}
+
 static void test_translated(void **state)
 {
 	struct driver_interface interface;
 	struct kind_case *test = bus_run(state, &interface);
 
+	if (kept_from_kernel(test))
+		return;
 	for (unsigned int i = 0; i < 3U * test->queue->ring.size; i++) {
 		struct kind_buffer buffer = bus_add(test);
 		uint32_t len;
@@ -128,6 +140,8 @@ static void test_not_granted(void **state)
 	struct driver_interface interface;
 	struct kind_case *test = bus_run(state, &interface);
 
+	if (kept_from_kernel(test))
+		return;
 	for (unsigned int i = 0; i < ARRAY_SIZE(hooks); i++) {
 		struct kind_buffer buffer;
 

@@ -154,8 +154,12 @@ static void test_messages_nowhere(void **state)
 	for (unsigned int i = 0; i < 100; i++)
 		request_quietly(hostile);
 	__atomic_store_n(&port->fail_msi, false, __ATOMIC_RELAXED);
-	assert_in_range(hostile->machine->captured.count, 1, 10);
-	assert_logged(hostile->machine, "leads nowhere");
+	if (hostile->victim->kind->offloaded) { /* the port sends them by itself */
+		hostile_expect_lines(hostile, "messages by irqfd", 0);
+	} else {
+		assert_in_range(hostile->machine->captured.count, 1, 10);
+		assert_logged(hostile->machine, "leads nowhere");
+	}
 	hostile_log_clear(hostile->machine);
 	hostile_expect_ignored(hostile, "messages that lead nowhere");
 	hostile_close(hostile);

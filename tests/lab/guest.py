@@ -101,6 +101,7 @@ class Guest:
         self.button = signal.SIGTERM
         self.ended = False
         self.counted = None
+        self.rtc_late = []
         networks = [row.network(card) for card in range(self.cards)]
         words = ["console=ttyS0", "quiet", "panic=-1", append, f"lab={','.join(steps)}",
                  f"lab_end={end}", f"lab_ip={','.join(n + '.2' for n in networks)}",
@@ -182,6 +183,8 @@ class Guest:
             self.boot_seconds = time.monotonic() - self.started
             self.row.facts.setdefault("boot", f"{self.boot_seconds:.2f}")
             self.row.lab.stage(self.row.name, f"guest init, {self.boot_seconds:.1f} s after exec")
+        elif fact == "rtc":
+            self.rtc_late.append(time.time() - int(text))
         elif fact == "step":
             self.row.lab.stage(self.row.name, f"guest: {text}")
 

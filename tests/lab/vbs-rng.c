@@ -70,9 +70,26 @@ static int memory_map(const char *path)
 	return 0;
 }
 
+/* Whoever calls is a thread; descriptors are taken from its process. */
+static pid_t process_of(pid_t thread)
+{
+	char path[64], line[256];
+	pid_t process = thread;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)thread);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof(line), file))
+		if (!strncmp(line, "Tgid:", 5))
+			process = (pid_t)atoi(line + 5);
+	if (file)
+		fclose(file);
+	return process;
+}
+
 static int descriptor_take(pid_t pid, int number)
 {
-	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int pidfd = (int)syscall(SYS_pidfd_open, process_of(pid), 0);
 	int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
 
 	if (pidfd >= 0)

@@ -122,6 +122,12 @@ static int ioeventfd_assign(struct vm *vm, pid_t thread, const struct acrn_ioeve
 		new->in_kvm = fits_kvm(events, new) && !kvm_ioeventfd(vm, new, false);
 		TAILQ_INSERT_TAIL(&events->ioeventfds, new, link);
 	}
+	log_line(LOG_DEBUG, "VM %u: ioeventfd %llu at 0x%llx, %u bytes, data 0x%llx%s: %s", vm->id,
+		 (unsigned long long)new->id, (unsigned long long)new->address, new->length,
+		 (unsigned long long)new->data, new->wildcard ? " (any)" : "",
+		 ret	       ? strerror(-ret)
+		 : new->in_kvm ? "KVM signals it"
+			       : "hsmd signals it");
 	pthread_mutex_unlock(&events->lock);
 	if (ret) {
 		close(new->fd);
@@ -316,6 +322,9 @@ static int irqfd_assign(struct vm *vm, pid_t thread, const struct acrn_irqfd *ar
 	pthread_mutex_lock(&vm->events.lock);
 	ret = irqfd_add(vm, new);
 	pthread_mutex_unlock(&vm->events.lock);
+	log_line(LOG_DEBUG, "VM %u: irqfd with message 0x%llx to 0x%llx: %s", vm->id,
+		 (unsigned long long)args->msi.msi_data, (unsigned long long)args->msi.msi_addr,
+		 ret ? strerror(-ret) : "added");
 	return ret;
 }
 

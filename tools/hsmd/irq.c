@@ -116,6 +116,8 @@ int irq_message(struct vm *vm, const struct acrn_msi_entry *msi)
 	if ((message.address_lo & MSI_ADDRESS_MASK) != MSI_ADDRESS)
 		return -EPERM;
 	ret = kvm_call(vm->fd, KVM_SIGNAL_MSI, &message);
+	log_line(LOG_DEBUG, "VM %u: message 0x%x to 0x%x: %d", vm->id, message.data,
+		 message.address_lo, ret);
 	/* How many CPUs took it; that none did is the guest's business. */
 	return ret < 0 ? -EPERM : 0;
 }
