@@ -94,6 +94,7 @@ class Guest:
         self.ports = {}
         self.pending_taps = []
         self.kept_taps = set()
+        self.lacks = set()  # features that are not expected
         self.transfers = []
         self.msi = NOMSI not in append
         self.ioapic = NOAPIC not in append

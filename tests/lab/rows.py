@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 
 from checks import MIB, fields, sha256
@@ -260,6 +261,135 @@ def thirty_devices_msix(row):
 @row
 def thirty_devices_intx(row):
     thirty_devices(row, NOMSI)
+
+
+def tenon_control(row, path, *command):
+    """What tenon answers on its control socket."""
+    run = subprocess.run((row.lab.tenon, "control", path, *command), stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True, check=False)
+    row.check(run.returncode == 0, f"control {' '.join(command)}: {run.stdout.strip()}")
+    return run.stdout
+
+
+def vhost_net(row, *append, options="", steps=("lspci", "net", "irq"), disks=(), vhost="on", **more):
+    """A guest whose card the kernel serves; says so whenever the guest is pinged."""
+    control = row.path("control")
+    devices = [*disks, f"virtio-net,tap={row.tap()},vhost={vhost}{options}"]
+    guest = row.guest("lab", devices, steps, append=" ".join(append),
+                      options=("--control", control), **more)
+    guest.control = control
+    guest.lacks = {15} if "mrg_rxbuf=off" in options else set()
+
+    def ping(address, ping=guest.answer_ping):
+        row.check(f"vhost={vhost}" in tenon_control(row, control, "devices"), "wrong data plane")
+        return ping(address)
+
+    guest.answer_ping = ping
+    return guest
+
+
+@row
+def vhost_net_modern(row):
+    vhost_net(row).finish()
+
+
+@row
+def vhost_net_modern_unmerged(row):
+    """12 bytes of header without MRG_RXBUF."""
+    vhost_net(row, options=",mrg_rxbuf=off").finish()
+
+
+@row
+def vhost_net_legacy(row):
+    vhost_net(row, LEGACY).finish()
+
+
+@row
+def vhost_net_legacy_unmerged(row):
+    """The one driver with 10 bytes of header."""
+    vhost_net(row, LEGACY, options=",mrg_rxbuf=off").finish()
+
+
+@row
+def vhost_net_intx(row):
+    vhost_net(row, NOMSI).finish()
+
+
+@row
+def vhost_net_reboots(row):
+    row.deadline += 2 * ROW_SECONDS
+    with open(row.path("scratch"), "wb") as file:
+        file.truncate(MIB)
+    disks = [f"virtio-blk,{row.disk('data', MIB)},serial=data",
+             f"virtio-blk,{row.path('scratch')},serial=scratch"]
+    guest = vhost_net(row, "lab_reboots=10", disks=disks, steps=["reach", "reboots"])
+    guest.finish()
+    row.same("boots", len(guest.values("boot")), 11)
+    row.same("pings", ["3 packets received" in text for text in guest.values("reached")], [True] * 11)
+    row.same("answers to the host's pings", guest.values("pinged"), ["3"] * 11)
+
+
+def vhost_net_switches(row, *append, options=""):
+    """The data plane changes hands 100 times under a stream."""
+    row.deadline += 2 * ROW_SECONDS
+    guest = vhost_net(row, *append, options=options, vhost="off", steps=["lspci", "stream", "irq"])
+    state = {"thread": None, "done": 0}
+
+    def switch():
+        for number in range(100):
+            tenon_control(row, guest.control, "vhost", ("on", "off")[number % 2], "virtio-net")
+            state["done"] += 1
+            time.sleep(0.2)
+
+    def stream():
+        if not state["thread"]:
+            state["thread"] = threading.Thread(target=switch, daemon=True)
+            state["thread"].start()
+        return "more" if state["thread"].is_alive() else "done"
+
+    guest.answer_stream = stream
+    guest.finish()
+    row.same("switches", state["done"], 100)
+    row.check(len(guest.values("uploaded")) > 1, "no more than one transfer meanwhile")
+    for thread in guest.transfers:
+        thread.join(10)
+    for mine, other in (("uploaded", "upload-seen"), ("download-sent", "downloaded")):
+        row.same(f"checksums {mine}, {other}", guest.values(other), guest.values(mine))
+    row.facts["transfers"] = len(guest.values("uploaded"))
+
+
+@row
+def vhost_net_switch(row):
+    vhost_net_switches(row)
+
+
+@row
+def vhost_net_switch_legacy(row):
+    vhost_net_switches(row, LEGACY, options=",mrg_rxbuf=off")
+
+
+def queues_row(row, options):
+    """As many pairs as processors, each used."""
+    guest = vhost_net(row, steps=["lspci", "net", "queues", "irq"], cpus=2, **options)
+    guest.finish()
+    row.same("pairs", guest.values("queues"), ["2"])
+    for mine, other in (("uploaded", "upload-seen"), ("download-sent", "downloaded")):
+        row.same(f"checksums {mine}, {other}", guest.values(other), guest.values(mine))
+    row.same("transfers", len(guest.values("uploaded")), 3)
+    used = [line for line in guest.values("irq") if re.search(r"put\.[01]$", line)]
+    row.same("queues' interrupts", len(used), 4)
+    for line in used:
+        row.check(sum(map(int, line.split()[1:3])) > 0, f"never came: {line}")
+
+
+@row
+def net_queues(row):
+    queues_row(row, {"options": ",queues=2", "vhost": "off"})
+
+
+@row
+def vhost_net_queues(row):
+    queues_row(row, {"options": ",queues=2,busyloop=50"})
 
 
 @row

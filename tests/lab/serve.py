@@ -30,7 +30,7 @@ class Hsmd:
         if not os.path.exists(program):
             raise RowFailed(f"no {HSM} and no {program} (make it: it needs libfuse3-dev)")
         with open(log, "ab") as file:
-            self.process = subprocess.Popen([program], stdin=subprocess.DEVNULL, stdout=file,
+            self.process = subprocess.Popen([program, "--kvm-clock"], stdin=subprocess.DEVNULL, stdout=file,
                                             stderr=file)
         deadline = time.monotonic() + 30
         while not os.path.exists(HSM):
