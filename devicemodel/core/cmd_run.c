@@ -16,7 +16,15 @@
 #define MEMORY_MIN MIB(16)
 #define MEMORY_MAX GIB(1024)
 
-enum { OPT_HV = 256, OPT_NO_REBOOT, OPT_LOG, OPT_HUGE_PAGES, OPT_DEBUG_EXIT, OPT_PLUGIN, OPT_CONTROL };
+enum {
+	OPT_HV = 256,
+	OPT_NO_REBOOT,
+	OPT_LOG,
+	OPT_HUGE_PAGES,
+	OPT_DEBUG_EXIT,
+	OPT_PLUGIN,
+	OPT_CONTROL
+};
 
 static const struct option long_options[] = {
 	{ "memory", required_argument, NULL, 'm' },
@@ -47,7 +55,8 @@ static const char run_help[] =
 	"\n"
 	"  -B, --bootargs STRING    boot arguments of the kernel\n"
 	"  -c, --cpus N             CPUs, 1..16 (default 1)\n"
-	"      --control PATH       listen for commands at this Unix socket (tenon control PATH help)\n"
+	"      --control PATH       listen for commands at this Unix socket (tenon control PATH "
+	"help)\n"
 	"      --debug-exit         port 0xF4 ends the VM with status 64 + (value & 63)\n"
 	"  -h, --help               this text\n"
 	"      --huge-pages         guest memory from huge pages\n"

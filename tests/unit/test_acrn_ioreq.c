@@ -659,6 +659,34 @@ static void test_guest_reset(void **state)
 	}
 }
 
+/* The hypervisor's word for it; what is only like it is a guest's write to a port that is nobody's. */
+static void test_triple_fault(void **state)
+{
+	static const struct {
+		bool write;
+		uint64_t port, size, value;
+	} others[] = {
+		{ false, 0x404, 2, 0x3400 },
+		{ true, 0x404, 4, 0x3400 },
+		{ true, 0x404, 2, 0x3c00 },
+		{ true, 0x402, 2, 0x3400 },
+	};
+	struct test *test = test_of(state);
+	struct vmctx *ctx = test->machine.ctx;
+	struct acrn_io_request request;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(others); i++) {
+		request = fake_access(ACRN_IOREQ_TYPE_PORTIO, others[i].write, others[i].port,
+				      others[i].size, others[i].value);
+		(void)fake_do(0, &request);
+		assert_int_equal(ctx->request, VM_REQUEST_NONE);
+	}
+	request = fake_access(ACRN_IOREQ_TYPE_PORTIO, true, 0x404, 2, 0x3400);
+	(void)fake_do(0, &request);
+	assert_int_equal(ctx->request, VM_REQUEST_CRASH);
+	assert_int_equal(ctx->request_value, VM_CRASH_TRIPLE_FAULT);
+}
+
 #define TEST(function, setup_function)                                                             \
 	cmocka_unit_test_setup_teardown(function, setup_function, teardown)
 
@@ -681,6 +709,7 @@ int main(void)
 		TEST(test_request_while_paused, setup),
 		TEST(test_pause_often, setup),
 		TEST(test_guest_reset, setup),
+		TEST(test_triple_fault, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
