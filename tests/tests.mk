@@ -74,12 +74,14 @@ fuzz:
 man: $(BUILD)/tenon
 	@tools/man $(BUILD)/tenon doc/tenon.1.in > doc/tenon.1
 
-install: $(BUILD)/tenon
+install: $(BUILD)/tenon $(if $(filter fuse3,$(HAVE)),$(BUILD)/hsmd)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
 		$(DESTDIR)$(PREFIX)/share/doc/tenon/samples $(DESTDIR)$(PREFIX)/include/tenon \
 		$(DESTDIR)$(PREFIX)/lib/pkgconfig
 	install -m 755 $(BUILD)/tenon $(DESTDIR)$(PREFIX)/bin/tenon
 	ln -sf tenon $(DESTDIR)$(PREFIX)/bin/acrn-dm
+	$(if $(filter fuse3,$(HAVE)),install -d $(DESTDIR)$(PREFIX)/sbin)
+	$(if $(filter fuse3,$(HAVE)),install -m 755 $(BUILD)/hsmd $(DESTDIR)$(PREFIX)/sbin/hsmd)
 	install -m 644 doc/tenon.1 doc/acrn-dm.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 README.md LICENSE CHANGELOG.md doc/*.md $(DESTDIR)$(PREFIX)/share/doc/tenon
 	install -m 644 samples/*.c $(DESTDIR)$(PREFIX)/share/doc/tenon/samples

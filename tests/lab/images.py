@@ -240,9 +240,10 @@ def build_outer(kernel, tenon, images, path):
     for name in OUTER_SCRIPTS:
         ramdisk.add(LAB / name, f"lab/{name}")
     ramdisk.add_program(tenon, "lab/tenon")
-    hsmd = Path(tenon).parent / "hsmd"
-    if hsmd.exists():
-        ramdisk.add_program(hsmd, "lab/hsmd")
+    for name in ("hsmd", "hsmd_client"):
+        program = Path(tenon).parent / name
+        if program.exists():
+            ramdisk.add_program(program, f"lab/{name}")
     for image in images:
         ramdisk.add(image, f"lab/{image.name}")
     ramdisk.write(path)

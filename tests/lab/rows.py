@@ -18,7 +18,7 @@ DEVICE_STEPS = ("lspci", "disks", "write", "readonly", "net", "ports", "rng", "i
 
 ROWS = {}
 # Rows that are about one port only.
-ONLY = {"killed": "acrn", "own-timers": "kvm"}
+ONLY = {"hsmd-abi": "acrn", "killed": "acrn", "own-timers": "kvm"}
 HIDDEN_ROWS = ("demo", "bench-user", "bench-vhost")
 
 
@@ -583,6 +583,19 @@ def killed(row):
     row.check(last[2] < first[2] + 512, f"hsmd has {last[2]} KiB of its own, {first[2]} at first")
     row.facts["hsmd"] = f"threads, descriptors, KiB: {first} at first, {last} after 50 kills"
     row.guest("after", [f"virtio-blk,{disk},serial=data", "virtio-rng"], ["disks", "rng"]).finish()
+
+
+@row
+def hsmd_abi(row):
+    """The HSM's ABI by hand, errors and killed clients included: tests/hsmd."""
+    hsmd = row.lab.hsmd
+    run = subprocess.run((row.lab.image("hsmd_client"), "--hsmd", str(hsmd.process.pid), "--log",
+                          hsmd.log), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                         check=False, timeout=ROW_SECONDS)
+    lines = run.stdout.splitlines()
+    row.check(run.returncode == 0 and re.fullmatch(r"\d+ passed, 0 failed", lines[-1]),
+              "; ".join([line for line in lines if line.startswith("FAIL")] + lines[-1:]))
+    row.facts["hsmd-abi"] = lines[-1]
 
 
 def bench(row, options):
