@@ -17,8 +17,10 @@ from guest import LEGACY, NOAPIC, NOMSI, ROW_SECONDS, Guest
 DEVICE_STEPS = ("lspci", "disks", "write", "readonly", "net", "ports", "rng", "irq")
 
 ROWS = {}
-# Rows that are about one port only.
-ONLY = {"hsmd-abi": "acrn", "killed": "acrn", "own-timers": "kvm"}
+# Rows that are about one port only, or about what no port has a part in: headers of frames.
+ONLY = {"hsmd-abi": "acrn", "killed": "acrn", "own-timers": "kvm",
+        "vhost-net-modern-unmerged": "kvm", "vhost-net-legacy": "kvm",
+        "vhost-net-switch-legacy": "kvm"}
 HIDDEN_ROWS = ("demo", "bench-user", "bench-vhost")
 
 

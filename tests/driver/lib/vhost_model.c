@@ -223,8 +223,8 @@ static int set_kick(struct vhost_model *model, unsigned int index, int fd)
 		return error;
 	/* Another number for the same file: the loop waits on the first one already. */
 	queue->kick = dup(fd);
-	queue->source = event_add_fd(inproc_latest()->io_loop, queue->kick, EPOLLIN, &model->lock,
-				     on_kick, vq);
+	queue->source =
+		event_add_fd(model->ctx->io_loop, queue->kick, EPOLLIN, &model->lock, on_kick, vq);
 	return queue->source ? 0 : -errno;
 }
 
@@ -546,6 +546,7 @@ struct vhost_model *vhost_model_create(enum vhost_model_kind kind, unsigned int 
 	assert_non_null(model);
 	model->kind = kind;
 	model->host = host;
+	model->ctx = inproc_latest();
 	model->features = RING_BITS | (kind == VHOST_MODEL_VSOCK ? BIT64(VIRTIO_VSOCK_F_SEQPACKET)
 								 : BIT64(VIRTIO_SCSI_F_HOTPLUG));
 	pthread_mutex_init(&model->lock, NULL);

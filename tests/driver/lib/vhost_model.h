@@ -59,6 +59,7 @@ struct vhost_model {
 	bool has_endpoint;
 	uint32_t events_missed;
 
+	struct vmctx *ctx;
 	struct virtio_common *rings;
 	unsigned int kicked;
 	struct logger log;
@@ -71,7 +72,7 @@ struct vhost_model {
 
 /*
  * A new one on host @host, of which a cid is one device's only. Its rings run on the I/O loop of the
- * VM that was made last when they start, which is on the inproc port.
+ * VM that was made last before it, which is on the inproc port.
  */
 struct vhost_model *vhost_model_create(enum vhost_model_kind kind, unsigned int host);
 
