@@ -198,6 +198,19 @@ def build_program(name, folder):
     return program
 
 
+def build_stand_in(folder):
+    """vbs-rng, which needs libfuse3; None without it."""
+    flags = subprocess.run(("pkg-config", "--cflags", "--libs", "fuse3"), stdout=subprocess.PIPE,
+                           stderr=subprocess.DEVNULL, text=True, check=False)
+    if flags.returncode:
+        return None
+    program = folder / "vbs-rng"
+    subprocess.run(("gcc", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror",
+                    "-Wno-unused-parameter", "-I", PROJECT / "devicemodel/include", "-o", program,
+                    LAB / "vbs-rng.c", *flags.stdout.split(), "-lpthread"), check=True)
+    return program
+
+
 def find_busybox():
     for path in ("/bin/busybox", "/usr/bin/busybox"):
         if os.path.exists(path) and not libraries(path):
@@ -245,7 +258,7 @@ def build_outer(kernel, tenon, images, path):
         if program.exists():
             ramdisk.add_program(program, f"lab/{name}")
     for image in images:
-        ramdisk.add(image, f"lab/{image.name}")
+        ramdisk.add_program(image, f"lab/{image.name}")
     ramdisk.write(path)
 
 
@@ -274,6 +287,8 @@ def build(tenon, folder, emulated):
     extract_vmlinux(bzimage, images[1])
     programs = [build_program(name, folder) for name in PROGRAMS]
     build_guest(kernel, programs, images[2])
+    stand_in = build_stand_in(folder)
+    programs += [stand_in] if stand_in else []
     if emulated:
         build_outer(kernel, tenon, images + programs, folder / "outer.cpio")
 

@@ -18,7 +18,7 @@ DEVICE_STEPS = ("lspci", "disks", "write", "readonly", "net", "ports", "rng", "i
 
 ROWS = {}
 # Rows that are about one port only, or about what no port has a part in: headers of frames.
-ONLY = {"hsmd-abi": "acrn", "killed": "acrn", "own-timers": "kvm",
+ONLY = {"hsmd-abi": "acrn", "killed": "acrn", "vbs-k": "acrn", "own-timers": "kvm",
         "vhost-net-modern-unmerged": "kvm", "vhost-net-legacy": "kvm",
         "vhost-net-switch-legacy": "kvm"}
 HIDDEN_ROWS = ("demo", "bench-user", "bench-vhost")
@@ -392,6 +392,96 @@ def net_queues(row):
 @row
 def vhost_net_queues(row):
     queues_row(row, {"options": ",queues=2,busyloop=50"})
+
+
+@row
+def vsock(row):
+    """64 MiB each way through the kernel's vsock, echoed by the other side."""
+    cid, port = 42 + row.lab.worker, 2000 + row.lab.worker
+    program = row.lab.image("vsock-echo")
+    ends = [subprocess.Popen((program, *words), stdout=subprocess.PIPE, text=True)
+            for words in (("serve", str(port)), ("send", str(cid), "1001", "64"))]
+    guest = row.guest("lab", [f"virtio-vsock,cid={cid}"], ["lspci", "vsock"],
+                      append=f"lab_vsock=64 lab_vsock_port={port}")
+    try:
+        guest.finish()
+        texts = [end.communicate(timeout=60)[0] for end in ends]
+    finally:
+        for end in ends:
+            end.kill()
+    texts += guest.values("vsock-sent") + guest.values("vsock-served")
+    sums = [re.findall(r"\b67108864 ([0-9a-f]{16})\b", text) for text in texts]
+    row.same("ends that moved 64 MiB", len(sum(sums, [])), 4)
+    row.same("checksums", len(set(sum(sums, []))), 1)
+
+
+def write_file(path, text):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+class Target:
+    """A file as a SCSI target of the kernel's vhost-scsi."""
+
+    def __init__(self, path, size, worker):
+        base = "/sys/kernel/config/target"
+        if not os.path.exists(base):
+            subprocess.run(("busybox", "mount", "-t", "configfs", "configfs", "/sys/kernel/config"),
+                           check=True)
+        self.wwpn = f"naa.600140554cf3a18{worker:x}"
+        self.core = f"{base}/core/fileio_{worker}"
+        self.disk = f"{self.core}/disk"
+        self.vhost = f"{base}/vhost/{self.wwpn}"
+        self.group = f"{self.vhost}/tpgt_1"
+        self.unit = f"{self.group}/lun/lun_0"
+        os.makedirs(self.disk)
+        write_file(f"{self.disk}/control", f"fd_dev_name={path},fd_dev_size={size}")
+        write_file(f"{self.disk}/enable", "1")
+        os.makedirs(self.unit)
+        write_file(f"{self.group}/nexus", f"naa.60014059811d88{worker:02x}")
+        os.symlink(self.disk, f"{self.unit}/disk")
+
+    def remove(self):
+        os.unlink(f"{self.unit}/disk")
+        write_file(f"{self.group}/nexus", "NULL")
+        for path in (self.unit, self.group, self.vhost, self.disk, self.core):
+            os.rmdir(path)
+
+
+@row
+def scsi(row):
+    """A disk through the kernel's vhost-scsi, two request queues."""
+    size = 16 * MIB
+    target = Target(row.disk("scsi", size), size, row.lab.worker)
+    try:
+        content = row.disks.pop("scsi")
+        guest = row.guest("lab", [f"virtio-scsi,wwpn={target.wwpn},queues=2"],
+                          ["lspci", "scsi", "irq"], cpus=2)
+        guest.finish()
+    finally:
+        target.remove()
+    row.same("disk as read", guest.values("scsi"),
+             [f"sectors={size // 512} sha256={sha256(content)}"])
+    row.same("disk as written", guest.values("scsi-written"), [sha256(row.disk_content("scsi"))])
+    row.check(sha256(row.disk_content("scsi")) != sha256(content), "nothing was written")
+
+
+@row
+def vbs_k(row):
+    """An entropy device whose ring a kernel module of VBS-K runs: a stand-in by CUSE."""
+    stand_in = subprocess.Popen([row.lab.image("vbs-rng")], stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while not os.path.exists("/dev/vbs_rng") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        guest = row.guest("lab", ["virtio-rng-kernel,/dev/vbs_rng"], ["lspci", "kernel_rng"])
+        guest.finish()
+    finally:
+        stand_in.terminate()
+        stand_in.wait(20)
+    text = guest.values("kernel-rng")[0]
+    row.check(text.startswith("virtio_rng"), f"hw_random uses {text!r}")
+    row.check(text.count("vbs-k stand-in.") > 8, f"not the stand-in's text: {text!r}")
 
 
 @row

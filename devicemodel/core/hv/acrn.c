@@ -267,6 +267,7 @@ static int create_vm(struct acrn_vm *vm)
 	}
 	vm->created = true;
 	vm->vmid = creation.vmid;
+	vm->ctx->vm_id = creation.vmid;
 	return take_cpus(vm, creation.vcpu_num);
 }
 
