@@ -13,12 +13,12 @@
 #include "acrn.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "pci_core.h"
 #include "platform.h"
+#include "thread.h"
 
 #define ACRN_IOREQ_TYPE_WP 3 /* ACRN hypervisor, acrn_common.h: a write to a write-protected page */
 
@@ -314,34 +314,12 @@ static void *ioreq_thread(void *arg)
 	return NULL;
 }
 
-/*
- * Signals for tenon as a whole are the main thread's. What the thread itself can cause stays
- * unblocked, so that a handler that puts the terminal right runs.
- */
-static void thread_signal_mask(sigset_t *mask)
-{
-	static const int open[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS };
-
-	sigfillset(mask);
-	for (size_t i = 0; i < ARRAY_SIZE(open); i++)
-		sigdelset(mask, open[i]);
-}
-
 static int start_thread(struct acrn_vm *vm)
 {
-	pthread_attr_t attr;
-	sigset_t mask;
-	int error = pthread_attr_init(&attr);
+	int error = thread_start(&vm->thread, 0, ioreq_thread, vm);
 
-	if (error)
-		return -error;
-	thread_signal_mask(&mask);
-	error = pthread_attr_setsigmask_np(&attr, &mask);
-	if (!error)
-		error = pthread_create(&vm->thread, &attr, ioreq_thread, vm);
-	pthread_attr_destroy(&attr);
 	vm->has_thread = !error;
-	return -error;
+	return error;
 }
 
 int acrn_ioreq_start(struct acrn_vm *vm)

@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 
+#include "thread.h"
+
 #define KICK_SIGNAL SIGRTMIN
 
 /* The signal's only purpose is to end a system call. */
@@ -240,35 +242,12 @@ static void *vcpu_thread(void *arg)
 	return NULL;
 }
 
-/*
- * Signals for tenon as a whole are the main thread's. What the thread itself can cause stays
- * unblocked, so that a handler that puts the terminal right runs.
- */
-static void vcpu_signal_mask(sigset_t *mask)
-{
-	static const int open[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS };
-
-	sigfillset(mask);
-	for (size_t i = 0; i < ARRAY_SIZE(open); i++)
-		sigdelset(mask, open[i]);
-	sigdelset(mask, KICK_SIGNAL);
-}
-
 static int start_thread(struct kvm_vcpu *vcpu)
 {
-	pthread_attr_t attr;
-	sigset_t mask;
-	int error = pthread_attr_init(&attr);
+	int error = thread_start(&vcpu->thread, KICK_SIGNAL, vcpu_thread, vcpu);
 
-	if (error)
-		return -error;
-	vcpu_signal_mask(&mask);
-	error = pthread_attr_setsigmask_np(&attr, &mask);
-	if (!error)
-		error = pthread_create(&vcpu->thread, &attr, vcpu_thread, vcpu);
-	pthread_attr_destroy(&attr);
 	vcpu->has_thread = !error;
-	return -error;
+	return error;
 }
 
 int kvm_vcpu_start_threads(struct vmctx *ctx)

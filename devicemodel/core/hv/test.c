@@ -9,10 +9,10 @@
 #include "test.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "options.h"
+#include "thread.h"
 
 /* clang-format off */
 static const struct option_desc test_options[] = {
@@ -219,19 +219,13 @@ static void test_irqfd_remove(struct vmctx *ctx, int handle, int fd)
 
 static int start_thread(struct test_port *port)
 {
-	sigset_t all, before;
-	int error;
+	int error = thread_start(&port->thread, 0, test_client_thread, port);
 
-	/* Signals are the main thread's. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&port->thread, NULL, test_client_thread, port);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	port->has_thread = !error;
 	if (error)
 		log_error(port->ctx->log, "--hv test: cannot start a thread: %s (raise ulimit -u)",
-			  strerror(error));
-	return -error;
+			  strerror(-error));
+	return error;
 }
 
 static int parse_options(struct test_port *port)

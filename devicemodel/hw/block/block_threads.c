@@ -6,8 +6,9 @@
 #include "block_internal.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
+
+#include "thread.h"
 
 /*
  * @lock: over what follows
@@ -104,10 +105,11 @@ static int worker_create(struct block_threads *pool)
 	worker->buffer = aligned_alloc(BLOCK_ALIGNMENT_MAX, BLOCK_BUFFER_SIZE);
 	if (!worker->buffer)
 		return -ENOMEM;
-	error = pthread_create(&worker->thread, NULL, worker_run, worker);
+	/* Without SIGXFSZ it sees EFBIG instead. */
+	error = thread_start(&worker->thread, 0, worker_run, worker);
 	if (error) {
 		free(worker->buffer);
-		return -error;
+		return error;
 	}
 	pthread_setname_np(worker->thread, "tenon-block");
 	pool->count++;
@@ -117,7 +119,6 @@ static int worker_create(struct block_threads *pool)
 static int threads_open(struct block_backend *block, const struct block_config *config)
 {
 	struct block_threads *pool = calloc(1, sizeof(*pool));
-	sigset_t all, before;
 	int error = 0;
 
 	if (!pool) {
@@ -130,12 +131,8 @@ static int threads_open(struct block_backend *block, const struct block_config *
 	pthread_cond_init(&pool->work, NULL);
 	block->engine = pool;
 
-	/* Workers take no signals; also not SIGXFSZ, instead of which they see EFBIG. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
 	while (!error && pool->count < config->threads)
 		error = worker_create(pool);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (!error)
 		return 0;
 

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * thread.h: tenon's own threads.
+ */
+#ifndef TENON_THREAD_H
+#define TENON_THREAD_H
+
+#include <pthread.h>
+
+#include "util.h"
+
+/**
+ * thread_start() - a thread that runs @run(@arg) and takes no signals but those that it causes itself
+ * (a handler that puts the terminal right must run) and @open_signal, if that is not 0: signals for
+ * tenon as a whole are the main thread's. Any thread. Return: 0 or -errno.
+ */
+int thread_start(pthread_t *thread, int open_signal, void *(*run)(void *arg),
+		 void *arg) __must_check;
+
+#endif
