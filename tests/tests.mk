@@ -59,6 +59,7 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(FUZZ_LIBRARY) $(LIBRARY) \
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter-out %/replay.o,$^) $(FUZZ_MAIN) $(LIBS) -lcmocka
 
 ifdef FUZZER
+$(FUZZ_LIBRARY): ALL_CFLAGS += -DFUZZER
 # What is fuzzed tells where it has been; the tests' own code need not.
 $(OBJECTS): SANITIZERS += -fsanitize=fuzzer-no-link
 endif

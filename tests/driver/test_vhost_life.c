@@ -129,13 +129,15 @@ static void test_no_chains(void **state)
 	check_kernel_serves(&bench);
 	add_request(&bench, driver_queue(bench.driver, 0)); /* no kick */
 	pthread_mutex_lock(&bench.dev->lock);
-	used = driver_queue(bench.driver, 0)->ring.used->idx;
+	used = __atomic_load_n(&driver_queue(bench.driver, 0)->ring.used->idx, __ATOMIC_ACQUIRE);
 	assert_false(vq_has_descs(vq));
 	assert_int_equal(vq_getchain(vq, &idx, iov, RELAY_IOV, NULL), 0);
 	vq_retchain(vq);
 	vq_relchain(vq, 0, 1);
 	vq_endchains(vq, 1);
-	assert_int_equal(driver_queue(bench.driver, 0)->ring.used->idx, used);
+	assert_int_equal(
+		__atomic_load_n(&driver_queue(bench.driver, 0)->ring.used->idx, __ATOMIC_RELAXED),
+		used);
 	pthread_mutex_unlock(&bench.dev->lock);
 	driver_kick(driver_queue(bench.driver, 0));
 	assert_ptr_equal(driver_wait_buf(driver_queue(bench.driver, 0), NULL, DRIVER_TIMEOUT_MS),

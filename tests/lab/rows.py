@@ -192,6 +192,10 @@ def sleep_row(row, *append, cpus=1):
                f"virtio-net,tap={row.tap()}", "virtio-rng"]
     row.deadline += ROW_SECONDS
     steps = ["net", "s3", "disks", "net", "write", "rng", "irq", "s3_rtc", "s3_button"]
+    if row.port == "acrn":
+        # With an HPET Linux reads the RTC 64 times a second while an alarm is set, which is all that
+        # hsmd can do under emulated SVM. On KVM there is none.
+        append = ("hpet=disable", *append)
     guest = row.guest("lab", devices, steps, append=" ".join(append), cpus=cpus,
                       options=["--control", row.path("control")])
     guest.finish()

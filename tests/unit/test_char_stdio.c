@@ -24,7 +24,7 @@
 #include "char_backend.h"
 #include "event_loop.h"
 
-#define PATIENCE_MS 5000
+#define PATIENCE_MS 20000
 
 static uint64_t now_ms(void)
 {

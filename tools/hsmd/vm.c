@@ -186,14 +186,28 @@ int vm_pause(struct vm *vm)
 	return 0;
 }
 
+/* KVM's clock starts at 0 in a new machine, and a guest that wakes up would see it go back. */
+static int machine_renew(struct vm *vm)
+{
+	struct kvm_clock_data old = { 0 }, new = { 0 };
+	bool known = kvm_call(vm->fd, KVM_GET_CLOCK, &old) >= 0;
+	int ret;
+
+	machine_destroy(vm);
+	ret = machine_create(vm);
+	new.clock = old.clock;
+	if (!ret && known)
+		ret = kvm_must(vm, vm->fd, KVM_SET_CLOCK, &new, "KVM_SET_CLOCK");
+	return ret;
+}
+
 int vm_reset(struct vm *vm)
 {
 	if (vm->state != VM_PAUSED) {
 		log_line(LOG_ERROR, "RESET_VM: VM %u is not paused (PAUSE_VM first)", vm->id);
 		return -EPERM;
 	}
-	machine_destroy(vm);
-	if (machine_create(vm))
+	if (machine_renew(vm))
 		return -EPERM;
 	ioreq_restart(&vm->ioreq);
 	vm->state = VM_CREATED;

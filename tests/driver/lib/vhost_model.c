@@ -449,8 +449,18 @@ static struct vhost_model *model_find(int fd)
 	return model;
 }
 
-/* libc's, with the models in front. Weak: a test that has one of its own gets no models. */
-__attribute__((weak)) int ioctl(int fd, unsigned long request, ...)
+/*
+ * Weak: a test that has one of its own gets no models. Not so under libFuzzer, where the sanitizer's
+ * own are weak too and would win.
+ */
+#ifdef FUZZER
+#define REPLACEABLE
+#else
+#define REPLACEABLE __attribute__((weak))
+#endif
+
+/* libc's, with the models in front. */
+REPLACEABLE int ioctl(int fd, unsigned long request, ...)
 {
 	struct vhost_model *model;
 	va_list args;
@@ -594,8 +604,8 @@ static int model_open(enum vhost_model_kind kind)
 	return fd;
 }
 
-/* libc's, with the models in front; weak as ioctl(). */
-__attribute__((weak)) int open(const char *path, int flags, ...)
+/* libc's, with the models in front. */
+REPLACEABLE int open(const char *path, int flags, ...)
 {
 	va_list args;
 	mode_t mode;
