@@ -318,6 +318,8 @@ static int fake_carry_out(unsigned long request, void *arg)
 	case ACRN_IOCTL_CREATE_VM:
 		return fake_create_vm(arg);
 	case ACRN_IOCTL_DESTROY_VM:
+		if (!hsm.paused)
+			return fake_error(EPERM);
 		hsm.has_vm = hsm.has_client = hsm.running = hsm.paused = false;
 		pthread_cond_broadcast(&hsm.changed);
 		return 0;

@@ -483,7 +483,8 @@ static void test_failing_ends(void **state)
 		unsigned int lines;
 		const char *text;
 	} rows[] = {
-		{ ACRN_IOCTL_PAUSE_VM, 1, "PAUSE_VM: Operation not permitted" },
+		/* What is not paused cannot be destroyed either. */
+		{ ACRN_IOCTL_PAUSE_VM, 2, "PAUSE_VM: Operation not permitted" },
 		{ ACRN_IOCTL_DESTROY_IOREQ_CLIENT, 0, NULL },
 		{ ACRN_IOCTL_DESTROY_VM, 1, "cannot destroy POST_STD_VM1: Operation not" },
 	};

@@ -295,6 +295,9 @@ static void acrn_destroy(struct vmctx *ctx)
 	if (!vm)
 		return;
 	acrn_ioreq_stop(vm);
+	/* The hypervisor destroys only what is paused, also if it never ran. */
+	if (vm->created && vm->state == ACRN_CREATED)
+		(void)acrn_ioctl(vm, ACRN_IOCTL_PAUSE_VM, NULL);
 	if (vm->created)
 		ret = acrn_ioctl(vm, ACRN_IOCTL_DESTROY_VM, NULL);
 	if (ret < 0)
