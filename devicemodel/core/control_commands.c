@@ -122,13 +122,15 @@ static int kind_length(const struct pci_vdev *dev)
 
 static const char *describe_offload(struct pci_vdev *dev)
 {
-	bool offloaded;
+	int offloaded;
 
 	if (!dev->dev_ops->vdev_offloaded)
 		return "";
 	pthread_mutex_lock(&dev->lock);
 	offloaded = dev->dev_ops->vdev_offloaded(dev);
 	pthread_mutex_unlock(&dev->lock);
+	if (offloaded < 0)
+		return "";
 	return offloaded ? " vhost=on" : " vhost=off";
 }
 

@@ -39,7 +39,7 @@ struct pci_kind {
  * @vdev_reset: as new
  * @vdev_quiesce, @vdev_resume: stop and restart DMA
  * @vdev_offload: hand the data plane to the kernel, or take it back; 0 or -errno after one log line
- * @vdev_offloaded: does the kernel run the data plane now? NULL: it never does
+ * @vdev_offloaded: does the kernel run the data plane now: 1, 0, or -1: this kind it cannot; NULL: nor this
  * @vdev_barread, @vdev_barwrite: access of 1, 2, 4 or 8 bytes inside BAR @baridx
  * @vdev_bar_moved: BAR @baridx now decodes at @addr, or not at all (!@enabled)
  * @vdev_cfgread: before a config read of [@offset, @offset + @size): may refresh cfgdata
@@ -56,7 +56,7 @@ struct pci_vdev_ops {
 	void (*vdev_quiesce)(struct pci_vdev *dev);
 	void (*vdev_resume)(struct pci_vdev *dev);
 	int (*vdev_offload)(struct pci_vdev *dev, bool on);
-	bool (*vdev_offloaded)(struct pci_vdev *dev);
+	int (*vdev_offloaded)(struct pci_vdev *dev);
 	uint64_t (*vdev_barread)(struct pci_vdev *dev, int baridx, uint64_t offset,
 				 unsigned int size);
 	void (*vdev_barwrite)(struct pci_vdev *dev, int baridx, uint64_t offset, unsigned int size,

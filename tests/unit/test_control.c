@@ -53,7 +53,7 @@ static int offload_switch(struct pci_vdev *dev, bool on)
 	return offload_calls.error;
 }
 
-static bool offload_state(struct pci_vdev *dev)
+static int offload_state(struct pci_vdev *dev)
 {
 	return offload_calls.on;
 }
@@ -327,6 +327,10 @@ static void test_vhost(void **state)
 	ask(f, fd, "vhost on 3");
 	ask(f, fd, "devices");
 	assert_non_null(strstr(f->answer, "00:03.0 test-offload vhost=on\n"));
+	/* A kind that the kernel cannot run. */
+	assert_non_null(pci_add_device(f->ctx, "4,virtio-rng"));
+	ask(f, fd, "devices");
+	assert_non_null(strstr(f->answer, "00:04.0 virtio-rng\n"));
 	close(fd);
 }
 

@@ -215,14 +215,16 @@ static void virtio_pci_resume(struct pci_vdev *dev)
 	virtio_resume(vp->vc);
 }
 
-static bool virtio_pci_offloaded(struct pci_vdev *dev)
+static int virtio_pci_offloaded(struct pci_vdev *dev)
 {
 	const struct virtio_pci *vp = dev->arg;
 
+	if (!vp->vc->ops->offload)
+		return -1;
 	for (unsigned int i = 0; i < vp->vc->nvq; i++)
 		if (vp->vc->vqs[i].offloaded)
-			return true;
-	return false;
+			return 1;
+	return 0;
 }
 
 static int virtio_pci_vdev_offload(struct pci_vdev *dev, bool on)
