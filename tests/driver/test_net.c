@@ -3,71 +3,22 @@
  * virtio-net (virtio 1.4, 5.1) through the driver, on a real tap in a network namespace of its own.
  * Needs root and /dev/net/tun.
  */
-#include <linux/if_ether.h>
-#include <linux/virtio_net.h>
-#include <stdio.h>
 
-#include "../unit/tap_lab.h"
-#include "virtio_driver.h"
+#include "net_bench.h"
 
-#define SLOT 4
-#define TAP "tenon-test"
 #define QUEUE_RX 0
 #define QUEUE_TX 1
 #define QUEUE_CTRL 2
-#define BUFFERS_MAX 64
 #define FRAME_MAX 2048
 
-static const uint8_t mac_ours[] = { 0x02, 0x11, 0x22, 0x33, 0x44, 0x55 };
-static const uint8_t mac_other[] = { 0x02, 0x66, 0x77, 0x88, 0x99, 0xaa };
 static const uint8_t mac_multi[] = { 0x01, 0x00, 0x5e, 0x01, 0x02, 0x03 };
 static const uint8_t mac_all[] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
-
-struct bench {
-	struct machine *machine;
-	struct virtio_driver *driver;
-	int peer; /* a packet socket on the tap: the wire's other end */
-	uint32_t header_len;
-	unsigned int buffer_count;
-	struct segment buffers[BUFFERS_MAX];
-};
-
-static const struct driver_params usual = { .indirect = true, .event_idx = true, .msix = true };
-
-/* The namespace is the process's, as this is. */
-static bool lab_ready;
-
-static int group_setup(void **state)
-{
-	lab_ready = lab_enter(); /* says what is missing */
-	return 0;
-}
-
-static int bench_setup(void **state)
-{
-	struct bench *bench = test_calloc(1, sizeof(*bench));
-
-	bench->peer = -1;
-	*state = bench;
-	return 0;
-}
-
-static void bench_stop(struct bench *bench)
-{
-	if (bench->peer >= 0)
-		close(bench->peer);
-	bench->peer = -1;
-	driver_close(bench->driver);
-	machine_destroy(bench->machine);
-	bench->driver = NULL;
-	bench->machine = NULL;
-}
 
 static int bench_teardown(void **state)
 {
 	struct bench *bench = *state;
 
-	bench_stop(bench);
+	bench_close(bench);
 	test_free(bench);
 	return 0;
 }
@@ -75,14 +26,11 @@ static int bench_teardown(void **state)
 static void bench_start(struct bench *bench, const struct driver_params *params,
 			const char *options, uint64_t without)
 {
-	struct machine_config config = { .ioeventfd = params->ioeventfd };
 	char spec[160];
 
-	if (!lab_ready)
-		skip();
+	bench_machine(bench, params->ioeventfd);
 	snprintf(spec, sizeof(spec), "%d,virtio-net,tap=%s,mac=02:11:22:33:44:55%s", SLOT, TAP,
 		 options);
-	bench->machine = machine_create(&config);
 	machine_add(bench->machine, spec);
 	machine_log_clear(bench->machine);
 	bench->peer = lab_packet_socket(TAP, 0);
@@ -276,7 +224,7 @@ static void test_transmit(void **state)
 			}
 		}
 		assert_int_equal(bench->machine->captured.count, 0);
-		bench_stop(bench);
+		bench_close(bench);
 	}
 }
 
@@ -329,7 +277,7 @@ static void test_receive(void **state)
 			wire_send(bench, frame, frame_make(frame, mac_ours, mac_other, len));
 			expect_frame(bench, frame, len);
 		}
-		bench_stop(bench);
+		bench_close(bench);
 	}
 }
 
@@ -378,7 +326,7 @@ static void test_receive_merged(void **state)
 			assert_memory_equal(got, frame, len);
 			assert_int_equal(buffers, want);
 		}
-		bench_stop(bench);
+		bench_close(bench);
 	}
 }
 
@@ -419,7 +367,7 @@ static void test_receive_malformed(void **state)
 		driver_restart(bench->driver);
 		rx_fill(bench, 16, 1600);
 		assert_true(is_received(bench, mac_ours, -1));
-		bench_stop(bench);
+		bench_close(bench);
 	}
 }
 
@@ -748,7 +696,7 @@ static void test_specs(void **state)
 	}
 	/* The interface that was made for the device goes with it. */
 	assert_true(lab_exists(TAP));
-	bench_stop(bench);
+	bench_close(bench);
 	assert_false(lab_exists(TAP));
 }
 

@@ -3,15 +3,9 @@
  * virtio-net with several queue pairs (virtio 1.4, 5.1.2 and 5.1.9.5.6) through the driver, on a
  * real tap in a network namespace of its own. Needs root and /dev/net/tun.
  */
-#include <linux/if_ether.h>
-#include <linux/virtio_net.h>
-#include <stdio.h>
 
-#include "../unit/tap_lab.h"
-#include "virtio_driver.h"
+#include "net_bench.h"
 
-#define SLOT 4
-#define TAP "tenon-test"
 #define PAIRS 3
 #define RX(pair) (2 * (pair))
 #define TX(pair) (2 * (pair) + 1)
@@ -25,64 +19,15 @@
 #define FLOWS 12
 #define COMMANDS 50
 
-static const uint8_t mac_ours[] = { 0x02, 0x11, 0x22, 0x33, 0x44, 0x55 };
-static const uint8_t mac_other[] = { 0x02, 0x66, 0x77, 0x88, 0x99, 0xaa };
-
-struct bench {
-	struct machine *machine;
-	struct virtio_driver *driver;
-	int peer; /* a packet socket on the tap: the wire's other end */
-};
-
-static const struct driver_params usual = { .indirect = true, .event_idx = true, .msix = true };
-
-/* The namespace is the process's, as this is. */
-static bool lab_ready;
-
-static int group_setup(void **state)
-{
-	lab_ready = lab_enter(); /* says what is missing */
-	return 0;
-}
-
-static int bench_setup(void **state)
-{
-	struct bench *bench = test_calloc(1, sizeof(*bench));
-
-	bench->peer = -1;
-	*state = bench;
-	return 0;
-}
-
-static void bench_stop(struct bench *bench)
-{
-	if (bench->peer >= 0)
-		close(bench->peer);
-	bench->peer = -1;
-	driver_close(bench->driver);
-	machine_destroy(bench->machine);
-	bench->driver = NULL;
-	bench->machine = NULL;
-}
-
 static int bench_teardown(void **state)
 {
 	struct bench *bench = *state;
 
-	bench_stop(bench);
+	bench_close(bench);
 	if (lab_ready && lab_exists(TAP))
 		lab_delete(TAP);
 	test_free(bench);
 	return 0;
-}
-
-static void bench_machine(struct bench *bench, const struct driver_params *params)
-{
-	struct machine_config config = { .ioeventfd = params->ioeventfd };
-
-	if (!lab_ready)
-		skip();
-	bench->machine = machine_create(&config);
 }
 
 static void bench_start(struct bench *bench, const struct driver_params *params, unsigned int pairs,
@@ -90,7 +35,7 @@ static void bench_start(struct bench *bench, const struct driver_params *params,
 {
 	char spec[100];
 
-	bench_machine(bench, params);
+	bench_machine(bench, params->ioeventfd);
 	snprintf(spec, sizeof(spec), "%d,virtio-net,tap=%s,mac=02:11:22:33:44:55,queues=%u", SLOT,
 		 TAP, pairs);
 	machine_add(bench->machine, spec);
@@ -210,7 +155,7 @@ static void test_offered(void **state)
 
 	bench_start(bench, &usual, 1, 0);
 	assert_false(bench->driver->offered & MQ);
-	bench_stop(bench);
+	bench_close(bench);
 	bench_start(bench, &usual, PAIRS, 0);
 	assert_true(driver_has(bench->driver, VIRTIO_NET_F_MQ));
 	assert_int_equal(driver_config(bench->driver,
@@ -239,7 +184,7 @@ static void test_steering(void **state)
 			assert_true(driver_queue_interrupt(driver_queue(bench->driver, RX(pair))));
 		}
 		assert_int_equal(bench->machine->captured.count, 0);
-		bench_stop(bench);
+		bench_close(bench);
 	}
 }
 
@@ -373,7 +318,7 @@ static void test_not_negotiated(void **state)
 		}
 		expect_first_only(bench);
 		transmit(bench, 0, 1);
-		bench_stop(bench);
+		bench_close(bench);
 	}
 }
 
@@ -418,7 +363,7 @@ static void test_specs(void **state)
 	};
 	struct bench *bench = *state;
 
-	bench_machine(bench, &usual);
+	bench_machine(bench, usual.ioeventfd);
 	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
 		if (cases[i].flags)
 			assert_int_equal(lab_add(TAP, cases[i].flags, -1), 0);
@@ -440,7 +385,7 @@ static void test_in_use(void **state)
 	struct bench *bench = *state;
 	int other;
 
-	bench_machine(bench, &usual);
+	bench_machine(bench, usual.ioeventfd);
 	assert_int_equal(lab_add(TAP, flags, -1), 0);
 	assert_int_equal(lab_set_up(TAP, true), 0);
 	other = lab_open_tun(TAP, flags);
@@ -470,7 +415,7 @@ static void test_interface(void **state)
 		wire_send(bench, 1);
 		assert_int_equal(rx_take(bench, RX(1), DRIVER_TIMEOUT_MS), 1);
 		if (i < 2)
-			bench_stop(bench);
+			bench_close(bench);
 		assert_true(lab_exists(TAP));
 	}
 	assert_int_equal(lab_delete(TAP), 0);

@@ -6,18 +6,12 @@
  * refuse; the taps are real, in a network namespace of their own. Needs root and /dev/net/tun.
  */
 #include <fcntl.h>
-#include <linux/if_ether.h>
 #include <linux/vhost.h>
-#include <linux/virtio_net.h>
-#include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 
-#include "../unit/tap_lab.h"
-#include "virtio_driver.h"
+#include "net_bench.h"
 
-#define SLOT 4
-#define TAP "tenon-test"
 #define PAIRS 3
 #define VRINGS 2
 #define MQ BIT64(VIRTIO_NET_F_MQ)
@@ -29,9 +23,6 @@
 	 BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VHOST_F_LOG_ALL) |                                 \
 	 BIT64(VHOST_NET_F_VIRTIO_NET_HDR) | BIT64(VIRTIO_F_VERSION_1) | MRG |                     \
 	 BIT64(VIRTIO_F_ACCESS_PLATFORM))
-
-static const uint8_t mac_ours[] = { 0x02, 0x11, 0x22, 0x33, 0x44, 0x55 };
-static const uint8_t mac_other[] = { 0x02, 0x66, 0x77, 0x88, 0x99, 0xaa };
 
 /* ---- The kernel's part ---- */
 
@@ -228,45 +219,15 @@ static unsigned int kernel_runs(void)
 
 /* ---- The bench ---- */
 
-struct bench {
-	struct machine *machine;
-	struct pci_vdev *dev;
-	struct virtio_driver *driver;
-	unsigned int ctrl; /* queue */
-	int peer; /* a packet socket on the tap: the wire's other end */
-	uint32_t header_len;
-};
-
-static const struct driver_params usual = { .indirect = true, .event_idx = true, .msix = true };
-
-/* The namespace is the process's, as this is. */
-static bool lab_ready;
-
-static int group_setup(void **state)
+static int vhost_setup(void **state)
 {
-	lab_ready = lab_enter(); /* says what is missing */
-	return 0;
-}
-
-static int bench_setup(void **state)
-{
-	struct bench *bench = test_calloc(1, sizeof(*bench));
-
 	kernel_reset();
-	bench->peer = -1;
-	*state = bench;
-	return 0;
+	return bench_setup(state);
 }
 
 static void bench_stop(struct bench *bench)
 {
-	if (bench->peer >= 0)
-		close(bench->peer);
-	bench->peer = -1;
-	driver_close(bench->driver);
-	machine_destroy(bench->machine);
-	bench->driver = NULL;
-	bench->machine = NULL;
+	bench_close(bench);
 	assert_int_equal(kernel_runs(), 0);
 	for (unsigned int i = 0; i < PAIRS; i++)
 		assert_int_equal(kernel.vhosts[i].fd, -1);
@@ -283,20 +244,11 @@ static int bench_teardown(void **state)
 	return 0;
 }
 
-static void bench_machine(struct bench *bench)
-{
-	struct machine_config config = { .ioeventfd = true };
-
-	if (!lab_ready)
-		skip();
-	bench->machine = machine_create(&config);
-}
-
 static void bench_add(struct bench *bench, const char *options)
 {
 	char spec[160];
 
-	bench_machine(bench);
+	bench_machine(bench, true);
 	snprintf(spec, sizeof(spec), "%d,virtio-net,tap=%s,mac=02:11:22:33:44:55%s%s", SLOT, TAP,
 		 options, strstr(options, "packed") ? "" : ",packed=off");
 	bench->dev = machine_add(bench->machine, spec);
@@ -601,7 +553,7 @@ static void test_refused(void **state)
 		kernel.open_error = cases[i / 2].open_error;
 		snprintf(spec, sizeof(spec), "%d,virtio-net,tap=%s,vhost%s%s", SLOT, TAP,
 			 automatic ? "=auto" : "", cases[i / 2].options);
-		bench_machine(bench);
+		bench_machine(bench, true);
 		machine_log_clear(bench->machine);
 		assert_int_equal(pci_add_device(bench->machine->ctx, spec) != NULL, automatic);
 		assert_int_equal(bench->machine->captured.count, 1);
@@ -649,7 +601,7 @@ static void test_failures(void **state)
 	}
 }
 
-#define BENCH_TEST(function) cmocka_unit_test_setup_teardown(function, bench_setup, bench_teardown)
+#define BENCH_TEST(function) cmocka_unit_test_setup_teardown(function, vhost_setup, bench_teardown)
 
 int main(void)
 {

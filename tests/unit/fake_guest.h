@@ -222,4 +222,21 @@ static inline void fake_machine_destroy(struct fake_machine *machine)
 	captured_log_deinit(&machine->log);
 }
 
+/* cmocka's: *state is a machine on which nothing was called yet. */
+static inline int fake_machine_setup(void **state)
+{
+	static struct fake_machine machine;
+
+	fake_hsm_init();
+	fake_machine_init(&machine);
+	*state = &machine;
+	return 0;
+}
+
+static inline int fake_machine_teardown(void **state)
+{
+	fake_machine_destroy(*state);
+	return 0;
+}
+
 #endif

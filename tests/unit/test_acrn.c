@@ -6,22 +6,6 @@
 
 #include "arch.h"
 
-static int setup(void **state)
-{
-	static struct fake_machine machine;
-
-	fake_hsm_init();
-	fake_machine_init(&machine);
-	*state = &machine;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	fake_machine_destroy(*state);
-	return 0;
-}
-
 /* ---- Finding it */
 
 static void test_available(void **state)
@@ -536,7 +520,8 @@ static void test_many_lives(void **state)
 	assert_int_equal(machine->log.count, 0);
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+#define TEST(function)                                                                             \
+	cmocka_unit_test_setup_teardown(function, fake_machine_setup, fake_machine_teardown)
 
 int main(void)
 {

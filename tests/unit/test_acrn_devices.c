@@ -4,22 +4,6 @@
  */
 #include "fake_guest.h"
 
-static int setup(void **state)
-{
-	static struct fake_machine machine;
-
-	fake_hsm_init();
-	fake_machine_init(&machine);
-	*state = &machine;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	fake_machine_destroy(*state);
-	return 0;
-}
-
 static void test_pcidev(void **state)
 {
 	static const struct acrn_pci_assignment pci = { .virt_bdf = 0x18,
@@ -180,7 +164,8 @@ static void test_monitor_and_pm(void **state)
 	assert_int_equal(machine->log.count, 0);
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+#define TEST(function)                                                                             \
+	cmocka_unit_test_setup_teardown(function, fake_machine_setup, fake_machine_teardown)
 
 int main(void)
 {

@@ -24,9 +24,8 @@ int vbs_kernel_start(int fd, const struct vbs_dev_info *dev, const struct vbs_vq
 	if (error)
 		return error;
 	error = vbs_ioctl(fd, VBS_SET_VQ, vqs);
-	if (error &&
-	    vbs_kernel_reset(fd)) /* it may know the device by now; the first error counts */
-		return error;
+	if (error) /* it knows the device by now; the first error counts */
+		(void)vbs_ioctl(fd, VBS_RESET_DEV, NULL);
 	return error;
 }
 
