@@ -5,34 +5,10 @@
  */
 #include <errno.h>
 #include <linux/virtio_scsi.h>
-#include <stdio.h>
-#include <stdlib.h>
 
-#include "../../devicemodel/hw/pci/virtio/virtio_pci.h"
-#include "state_lab.h"
-#include "vhost_model.h"
+#include "vhost_bench.h"
 
 #define FIELD(member) offsetof(struct virtio_scsi_config, member)
-
-static const struct driver_params usual = { .indirect = true, .event_idx = true, .msix = true };
-
-struct bench {
-	struct machine *machine;
-	struct vhost_model *model;
-	struct pci_vdev *dev;
-	struct virtio_driver *driver;
-};
-
-static const struct device_kind *scsi_kind(void)
-{
-	const struct device_kind *kind;
-
-	for (unsigned int i = 0; (kind = device_kind_at(i)); i++)
-		if (kind->virtio_id == VIRTIO_ID_SCSI)
-			return kind;
-	fail_msg("virtio-scsi is not registered");
-	return NULL;
-}
 
 static struct bench bench_open(const char *options)
 {
@@ -55,18 +31,6 @@ static struct bench bench_run(const char *options)
 	return bench;
 }
 
-static void bench_close(struct bench *bench)
-{
-	driver_close(bench->driver);
-	machine_destroy(bench->machine);
-	vhost_model_release(bench->model);
-}
-
-static struct virtio_common *device_of(const struct bench *bench)
-{
-	return ((struct virtio_pci *)bench->dev->arg)->vc;
-}
-
 /* ---- Options ---- */
 
 static void test_bad_options(void **state)
@@ -86,35 +50,19 @@ static void test_bad_options(void **state)
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++) {
-		struct machine *machine = machine_create(NULL);
 		struct vhost_model *model = vhost_model_create(VHOST_MODEL_SCSI, 0);
-		char spec[128];
 
-		snprintf(spec, sizeof(spec), "4,virtio-scsi,%s,vhostfd=%d", bad[i].options,
-			 model->fd);
-		assert_null(pci_add_device(machine->ctx, spec));
-		assert_logged(machine, bad[i].line);
-		assert_int_equal(machine->captured.count, 1);
-		machine_destroy(machine);
-		vhost_model_release(model);
+		expect_refused(model, "virtio-scsi", bad[i].options, 0, bad[i].line);
 	}
 }
 
 static void refused_by_kernel(unsigned long request, int error, const char *line)
 {
-	struct machine *machine = machine_create(NULL);
 	struct vhost_model *model = vhost_model_create(VHOST_MODEL_SCSI, 0);
-	char spec[128];
 
 	model->fail_request = request;
 	model->fail_error = error;
-	snprintf(spec, sizeof(spec), "4,virtio-scsi,wwpn=" VHOST_MODEL_WWPN ",vhostfd=%d",
-		 model->fd);
-	assert_null(pci_add_device(machine->ctx, spec));
-	assert_logged(machine, line);
-	assert_int_equal(machine->captured.count, 1);
-	machine_destroy(machine);
-	vhost_model_release(model);
+	expect_refused(model, "virtio-scsi", "wwpn=" VHOST_MODEL_WWPN, 0, line);
 }
 
 static void test_refused_by_kernel(void **state)
@@ -205,10 +153,10 @@ static void test_config_sizes(void **state)
 		assert_logged(bench.machine, cases[i].line);
 		assert_false(bench.model->has_endpoint);
 		driver_restart(bench.driver);
-		kind_request(scsi_kind(), bench.driver);
+		kind_request(kind_with_id(VIRTIO_ID_SCSI), bench.driver);
 		driver_set_config(bench.driver, cases[i].offset, 4, cases[i].value);
 		assert_int_not_equal(field(&bench, cases[i].offset, 4), cases[i].value);
-		kind_request(scsi_kind(), bench.driver);
+		kind_request(kind_with_id(VIRTIO_ID_SCSI), bench.driver);
 		bench_close(&bench);
 	}
 }
@@ -227,17 +175,17 @@ static void test_running(void **state)
 	assert_int_equal(bench.model->endpoint.vhost_tpgt, 3);
 	for (unsigned int i = 0; i < vc->nvq; i++)
 		assert_true(vc->vqs[i].offloaded);
-	kind_request(scsi_kind(), bench.driver);
+	kind_request(kind_with_id(VIRTIO_ID_SCSI), bench.driver);
 	pci_quiesce_devices(bench.machine->ctx);
 	assert_false(bench.model->has_endpoint);
 	assert_int_equal(vc->vqs[2].last_avail, 1);
 	pci_resume_devices(bench.machine->ctx);
 	assert_true(bench.model->has_endpoint);
-	kind_request(scsi_kind(), bench.driver);
+	kind_request(kind_with_id(VIRTIO_ID_SCSI), bench.driver);
 	driver_set_status(bench.driver, 0);
 	assert_false(bench.model->has_endpoint);
 	driver_restart(bench.driver);
-	kind_request(scsi_kind(), bench.driver);
+	kind_request(kind_with_id(VIRTIO_ID_SCSI), bench.driver);
 	assert_int_equal(vhost_model_calls(bench.model, VHOST_SET_OWNER), 1);
 	bench_close(&bench);
 }

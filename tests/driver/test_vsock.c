@@ -4,36 +4,12 @@
  * kernel runs it. Its kernel is a model (vhost_model.h).
  */
 #include <linux/virtio_vsock.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
-#include "../../devicemodel/hw/pci/virtio/virtio_pci.h"
-#include "state_lab.h"
-#include "vhost_model.h"
+#include "vhost_bench.h"
 
 #define QUEUE_EVENT 2
 #define EVENT_UNSENT 0xa5a5a5a5
-
-static const struct driver_params usual = { .indirect = true, .event_idx = true, .msix = true };
-
-struct bench {
-	struct machine *machine;
-	struct vhost_model *model;
-	struct pci_vdev *dev;
-	struct virtio_driver *driver;
-};
-
-static const struct device_kind *vsock_kind(void)
-{
-	const struct device_kind *kind;
-
-	for (unsigned int i = 0; (kind = device_kind_at(i)); i++)
-		if (kind->virtio_id == VIRTIO_ID_VSOCK)
-			return kind;
-	fail_msg("virtio-vsock is not registered");
-	return NULL;
-}
 
 /* A device with the cid @cid, on a host of its own. */
 static struct bench bench_open(unsigned int cid)
@@ -58,23 +34,6 @@ static struct bench bench_run(void)
 	return bench;
 }
 
-static void bench_end(struct bench *bench)
-{
-	machine_destroy(bench->machine);
-	vhost_model_release(bench->model);
-}
-
-static void bench_close(struct bench *bench)
-{
-	driver_close(bench->driver);
-	bench_end(bench);
-}
-
-static struct virtio_common *device_of(const struct bench *bench)
-{
-	return ((struct virtio_pci *)bench->dev->arg)->vc;
-}
-
 /* ---- Options ---- */
 
 static const struct {
@@ -92,35 +51,21 @@ static const struct {
 static void test_bad_options(void **state)
 {
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad_options); i++) {
-		struct machine *machine = machine_create(NULL);
 		struct vhost_model *model = vhost_model_create(VHOST_MODEL_VSOCK, 0);
-		char spec[128];
 
-		snprintf(spec, sizeof(spec), "4,virtio-vsock,%s,vhostfd=%d", bad_options[i].options,
-			 bad_options[i].fd ? bad_options[i].fd : model->fd);
-		assert_null(pci_add_device(machine->ctx, spec));
-		assert_logged(machine, bad_options[i].line);
-		assert_int_equal(machine->captured.count, 1);
-		machine_destroy(machine);
-		vhost_model_release(model);
+		expect_refused(model, "virtio-vsock", bad_options[i].options, bad_options[i].fd,
+			       bad_options[i].line);
 	}
 }
 
 /* What the kernel says at the start ends it with one line. */
 static void refused_by_kernel(unsigned long request, int error, const char *line)
 {
-	struct machine *machine = machine_create(NULL);
 	struct vhost_model *model = vhost_model_create(VHOST_MODEL_VSOCK, 0);
-	char spec[128];
 
 	model->fail_request = request;
 	model->fail_error = error;
-	snprintf(spec, sizeof(spec), "4,virtio-vsock,cid=7,vhostfd=%d", model->fd);
-	assert_null(pci_add_device(machine->ctx, spec));
-	assert_logged(machine, line);
-	assert_int_equal(machine->captured.count, 1);
-	machine_destroy(machine);
-	vhost_model_release(model);
+	expect_refused(model, "virtio-vsock", "cid=7", 0, line);
 }
 
 static void test_refused_by_kernel(void **state)
@@ -207,7 +152,7 @@ static void test_running(void **state)
 	assert_true(bench.model->running);
 	assert_true(vc->vqs[0].offloaded && vc->vqs[1].offloaded);
 	assert_false(vc->vqs[QUEUE_EVENT].offloaded);
-	kind_request(vsock_kind(), bench.driver);
+	kind_request(kind_with_id(VIRTIO_ID_VSOCK), bench.driver);
 
 	pci_quiesce_devices(bench.machine->ctx);
 	assert_false(bench.model->running);
@@ -215,13 +160,13 @@ static void test_running(void **state)
 	assert_int_equal(vc->vqs[1].used_idx, 1);
 	pci_resume_devices(bench.machine->ctx);
 	assert_true(bench.model->running);
-	kind_request(vsock_kind(), bench.driver);
+	kind_request(kind_with_id(VIRTIO_ID_VSOCK), bench.driver);
 
 	driver_set_status(bench.driver, 0);
 	assert_false(bench.model->running);
 	driver_restart(bench.driver);
 	assert_true(bench.model->running);
-	kind_request(vsock_kind(), bench.driver);
+	kind_request(kind_with_id(VIRTIO_ID_VSOCK), bench.driver);
 	assert_int_equal(vhost_model_calls(bench.model, VHOST_SET_OWNER), 1);
 	bench_close(&bench);
 }
@@ -246,7 +191,7 @@ static void test_start_fails(void **state)
 		assert_false(bench.model->running);
 		bench.model->fail_error = 0;
 		driver_restart(bench.driver);
-		kind_request(vsock_kind(), bench.driver);
+		kind_request(kind_with_id(VIRTIO_ID_VSOCK), bench.driver);
 		bench_close(&bench);
 	}
 }
@@ -258,18 +203,18 @@ static void test_queue_reset(void **state)
 	struct virtio_common *vc = device_of(&bench);
 
 	for (unsigned int i = 0; i < 3; i++) {
-		kind_request(vsock_kind(), bench.driver);
+		kind_request(kind_with_id(VIRTIO_ID_VSOCK), bench.driver);
 		driver_common_out(bench.driver, VIRTIO_PCI_COMMON_Q_SELECT, 2, 0);
 		driver_common_out(bench.driver, 0x3a, 2, 1); /* queue_reset */
 		assert_false(vc->vqs[0].offloaded);
 		machine_poll(bench.machine);
 		assert_true(vc->vqs[1].offloaded);
-		kind_request(vsock_kind(), bench.driver);
+		kind_request(kind_with_id(VIRTIO_ID_VSOCK), bench.driver);
 		driver_queue_setup(bench.driver, 0, 0);
 		machine_poll(bench.machine);
 		assert_true(vc->vqs[0].offloaded);
 	}
-	kind_request(vsock_kind(), bench.driver);
+	kind_request(kind_with_id(VIRTIO_ID_VSOCK), bench.driver);
 	bench_close(&bench);
 }
 
@@ -367,7 +312,7 @@ static void test_event(void **state)
 	assert_false(event_came(&bench));
 	assert_int_equal(*(uint32_t *)guest_ptr(bench.machine, second, 4), EVENT_UNSENT);
 	assert_true(bench.model->running);
-	kind_request(vsock_kind(), bench.driver);
+	kind_request(kind_with_id(VIRTIO_ID_VSOCK), bench.driver);
 	bench_close(&bench);
 }
 
@@ -408,7 +353,7 @@ static void test_event_buffer_too_small(void **state)
 	assert_logged(bench.machine, "a buffer of 3 bytes is too small for an event");
 	assert_false(bench.model->running);
 	driver_restart(bench.driver);
-	kind_request(vsock_kind(), bench.driver);
+	kind_request(kind_with_id(VIRTIO_ID_VSOCK), bench.driver);
 	bench_close(&bench);
 }
 

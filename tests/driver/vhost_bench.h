@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vhost_bench.h: a device that only the kernel can run, on a model of its kernel (vhost_model.h).
+ */
+#ifndef TENON_TESTS_VHOST_BENCH_H
+#define TENON_TESTS_VHOST_BENCH_H
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../../devicemodel/hw/pci/virtio/virtio_pci.h"
+#include "state_lab.h"
+#include "vhost_model.h"
+
+static const struct driver_params usual = { .indirect = true, .event_idx = true, .msix = true };
+
+struct bench {
+	struct machine *machine;
+	struct vhost_model *model;
+	struct pci_vdev *dev;
+	struct virtio_driver *driver;
+};
+
+static inline const struct device_kind *kind_with_id(uint16_t virtio_id)
+{
+	const struct device_kind *kind;
+
+	for (unsigned int i = 0; (kind = device_kind_at(i)); i++)
+		if (kind->virtio_id == virtio_id)
+			return kind;
+	fail_msg("no device of type %u is registered", virtio_id);
+	return NULL;
+}
+
+static inline void bench_end(struct bench *bench)
+{
+	machine_destroy(bench->machine);
+	vhost_model_release(bench->model);
+}
+
+static inline void bench_close(struct bench *bench)
+{
+	driver_close(bench->driver);
+	bench_end(bench);
+}
+
+static inline struct virtio_common *device_of(const struct bench *bench)
+{
+	return ((struct virtio_pci *)bench->dev->arg)->vc;
+}
+
+/* "@device,@options" with @fd (0: the model's) must be refused with one line that has @line in it. */
+static inline void expect_refused(struct vhost_model *model, const char *device,
+				  const char *options, int fd, const char *line)
+{
+	struct machine *machine = machine_create(NULL);
+	char spec[128];
+
+	snprintf(spec, sizeof(spec), "4,%s,%s,vhostfd=%d", device, options, fd ? fd : model->fd);
+	assert_null(pci_add_device(machine->ctx, spec));
+	assert_logged(machine, line);
+	assert_int_equal(machine->captured.count, 1);
+	machine_destroy(machine);
+	vhost_model_release(model);
+}
+
+#endif
