@@ -22,7 +22,7 @@ static int vhost_device_take(struct virtio_common *vc, int fd)
 	return fd;
 }
 
-/* vhost_open() would propose to do without, which these devices cannot. */
+/* vhost_open(), with the other remedy that these devices have. */
 static int vhost_device_open_path(struct virtio_common *vc, const char *path)
 {
 	int fd = open(path, O_RDWR | O_CLOEXEC);
