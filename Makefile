@@ -42,8 +42,10 @@ ALL_LDFLAGS = $(LDFLAGS) $(SANITIZERS) -pthread
 
 # ---- Optional libraries: each can be left out with WITHOUT_<NAME>=1; MINIMAL=1 leaves out all.
 #      uuid   the VM's UUID on the ACRN port (uuid-dev)
+#      liburing  block I/O by io_uring (liburing-dev); else a pool of threads does it
+#      slirp  networking without privileges, backend=user (libslirp-dev)
 #      fuse3  hsmd, the HSM for machines without ACRN (libfuse3-dev); tenon itself does not use it
-OPTIONAL_LIBRARIES := uuid fuse3
+OPTIONAL_LIBRARIES := uuid liburing slirp fuse3
 upper = $(shell echo $(1) | tr a-z A-Z)
 HAVE := $(foreach library,$(OPTIONAL_LIBRARIES),$(if $(MINIMAL)$(WITHOUT_$(call upper,$(library))),, \
 	$(shell $(PKG_CONFIG) --exists $(library) && echo $(library))))

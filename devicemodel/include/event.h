@@ -49,6 +49,28 @@ struct event_source *event_add_timer(struct event_loop *loop, pthread_mutex_t *l
 void event_set_timer(struct event_source *timer, uint64_t delay_ns, uint64_t period_ns);
 
 /**
+ * struct event_poller_ops - work that a loop looks for by itself, for a while, before it sleeps: cheaper
+ * than being told of it. All are called with the source's lock held, in the loop's thread.
+ * @poll: look once and do what there is; true if there was anything
+ * @sleep: the loop stops looking: see to it that somebody tells. True if there is work after all,
+ *         which was not done: the loop does not sleep then
+ * @wake: the loop looks again: nobody needs to tell. NULL: nothing to do
+ */
+struct event_poller_ops {
+	bool (*poll)(void *arg);
+	bool (*sleep)(void *arg);
+	void (*wake)(void *arg);
+};
+
+/**
+ * event_add_poller() - have @loop look for work; how long is the loop's business
+ * (event_loop_set_poll()). @always: never sleep while this one is there and enabled.
+ * event_set_events(source, 0) disables it, EPOLLIN enables it. NULL with errno.
+ */
+struct event_source *event_add_poller(struct event_loop *loop, pthread_mutex_t *lock, bool always,
+				      const struct event_poller_ops *ops, void *arg) __must_check;
+
+/**
  * event_remove() - end @source (NULL is harmless). With a lock, the caller holds it, or no other
  * thread can be in the callback; without a lock it waits for a callback running in another thread.
  * The lock itself may go away only when the loop's thread is stopped.

@@ -34,6 +34,12 @@ struct event_source *event_add_real_timer(struct event_loop *loop, pthread_mutex
 					  event_callback callback, void *arg) __must_check;
 
 /**
+ * event_loop_set_poll() - look for pollers' work up to @max_ns before sleeping, 0: not at all. How long
+ * within that follows what looking was good for lately: an idle loop sleeps at once. Any thread.
+ */
+void event_loop_set_poll(struct event_loop *loop, uint64_t max_ns);
+
+/**
  * Virtual time: a clock that stands still until somebody lets time pass. Loops share it, so that
  * their timers expire in one order.
  */

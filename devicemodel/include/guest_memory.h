@@ -11,20 +11,36 @@
 #include "log.h"
 #include "util.h"
 
-/** struct guest_memory_region - [@gpa, @gpa + @size) of the guest is @size bytes at @host. */
+#define GUEST_MEMORY_SLOTS 512
+
+/**
+ * struct guest_memory_region - [@gpa, @gpa + @size) of the guest is @size bytes at @host.
+ * @fd_offset: in the memfd, of memory that we made
+ * @user_addr: what another process that shares it calls @host (vhost-user), else 0
+ * @map, @map_size: what guest_memory_add() mapped, NULL without
+ */
 struct guest_memory_region {
 	uint64_t gpa;
 	uint64_t size;
 	uint8_t *host;
 	uint64_t fd_offset;
+	uint64_t user_addr;
+	void *map;
+	uint64_t map_size;
 };
 
-/** struct guest_memory - all regions, sorted by gpa; fixed once the VM runs. */
+/**
+ * struct guest_memory - all regions, sorted by gpa, none overlapping. Our own VM's are fixed once it
+ * runs; those of somebody else's VMM change only while all devices that use them are quiesced.
+ * @fd: of memory that we made, else -1
+ * @generation: changes with the regions
+ */
 struct guest_memory {
 	int fd;
 	uint64_t total;
 	unsigned int count;
-	struct guest_memory_region regions[GUEST_MEMORY_REGIONS];
+	unsigned int generation;
+	struct guest_memory_region regions[GUEST_MEMORY_SLOTS];
 };
 
 /**
@@ -37,6 +53,27 @@ int guest_memory_create(struct logger *log, struct guest_memory *memory, bool hu
 
 /** guest_memory_destroy() - unmap and close; harmless on one that was never created (fd -1). */
 void guest_memory_destroy(struct guest_memory *memory);
+
+/**
+ * guest_memory_add() - map memory that another process made: @region's gpa, size and user_addr are
+ * set; @fd (stays the caller's) has it at @offset. Refused: empty, wrapping, overlapping another (by gpa
+ * or by user address), more than the file has (-EINVAL), no slot left (-ENOSPC).
+ * The file may be truncated under us by its owner; who cannot bear SIGBUS seals it or asks for seals.
+ * Return: 0 or -errno; logs nothing.
+ */
+int guest_memory_add(struct guest_memory *memory, const struct guest_memory_region *region, int fd,
+		     uint64_t offset) __must_check;
+
+/** guest_memory_remove() - unmap the region with the gpa, size and user_addr of @region. 0 or -ENOENT. */
+int guest_memory_remove(struct guest_memory *memory,
+			const struct guest_memory_region *region) __must_check;
+
+/** guest_memory_remove_all() - unmap all that guest_memory_add() mapped. */
+void guest_memory_remove_all(struct guest_memory *memory);
+
+/** guest_memory_from_user() - the gpa of [@user_addr, @user_addr + @len) if one region has it all, else UINT64_MAX. */
+uint64_t guest_memory_from_user(const struct guest_memory *memory, uint64_t user_addr,
+				uint64_t len);
 
 /**
  * guest_memory_clear() - all zero again, as on a fresh start (guest reset).

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * net_backend.h: Ethernet to the host: tap today.
+ * net_backend.h: Ethernet to the host or to another process: a tap, NAT in user space, passt, Unix sockets.
  *
  * Every frame, either way, has a struct virtio_net_hdr_v1 (12 bytes, little-endian) in front; what
  * the guest's driver sees in its place is the device's business. A back end has one or more queues,
@@ -41,13 +41,32 @@ struct net_backend_ops {
 	void (*link_changed)(void *arg, bool up);
 };
 
+/* In the order of the choices of "backend". */
+enum net_backend_kind { NET_TAP, NET_USER, NET_PASST, NET_STREAM, NET_DGRAM };
+
 /**
- * struct net_config - one of: @tap: interface name, or NULL; @fd: an open tap, attached with
- * IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, or -1. @queues: 1..NET_BACKEND_QUEUES_MAX; 1 with @fd.
+ * struct net_config - which back end, and how.
+ * @kind: all but NET_TAP have one queue
+ * @tap: interface name, or NULL; @fd: an open tap, attached with IFF_TAP | IFF_NO_PI |
+ *       IFF_VNET_HDR, or -1
+ * @path: NET_PASST, NET_STREAM, NET_DGRAM: the socket to connect to (for NET_DGRAM, where frames are
+ *        sent to)
+ * @local: NET_DGRAM: where frames are received
+ * @server: NET_STREAM: listen at @path instead
+ * @hostfwd: NET_USER: "tcp|udp:[ADDRESS]:PORT-[ADDRESS]:PORT", several joined by "+"; or NULL
+ * @network: NET_USER: IPv4 network as ADDRESS/BITS, NULL: 10.0.2.0/24
+ * @hostname, @dns: NET_USER: what DHCP says, or NULL
+ * @restricted: NET_USER: the guest reaches nothing outside, but for @hostfwd's answers
+ * @queues: 1..NET_BACKEND_QUEUES_MAX; 1 with @fd
  */
 struct net_config {
+	enum net_backend_kind kind;
 	const char *tap;
 	int fd;
+	const char *path, *local;
+	bool server;
+	const char *hostfwd, *network, *hostname, *dns;
+	bool restricted;
 	unsigned int queues;
 };
 
@@ -102,7 +121,8 @@ unsigned int net_offloads(const struct net_backend *net);
 int net_set_offload(struct net_backend *net, unsigned int tun_flags);
 
 /**
- * net_send() - send one frame with its header on @queue, never blocks. Lock held.
+ * net_send() - send one frame with its header on @queue, never blocks. What @iov points to (not @iov
+ * itself) must stay as it is until net_flush(): the frame may be kept to be sent with others. Lock held.
  * Return: 0, -EAGAIN (no room now), -EINVAL (the header does not fit the frame), -EIO (the
  * interface is down), -EBADFD (it is gone) or another negative errno; then nothing was sent.
  */
@@ -119,6 +139,12 @@ ssize_t net_receive(struct net_backend *net, unsigned int queue, const struct io
 
 /** net_set_receive() - call readable() for @queue or not. Lock held. */
 void net_set_receive(struct net_backend *net, unsigned int queue, bool on);
+
+/**
+ * net_flush() - send what net_send() has kept to send with others; called at the end of each batch of
+ * net_send(). Lock held.
+ */
+void net_flush(struct net_backend *net, unsigned int queue);
 
 /** net_link_up() - the state of the link on the host. Lock held. */
 bool net_link_up(const struct net_backend *net);

@@ -38,7 +38,10 @@
 TENON_API_BEGIN
 
 struct guest_memory;
+struct iothreads;
 struct virtio_common;
+struct vq_dirty;
+struct vq_inflight;
 struct vqueue_info;
 struct virtio_transport_ops;
 struct vq_ops;
@@ -87,6 +90,8 @@ static inline bool virtio_features_test(const struct virtio_features *features, 
  * @state: what is saved of the private struct besides the core's part; NULL: nothing. It is loaded
  *         after reset and, where the features are final, apply_features; loaded() comes last,
  *         and in all of it the device is quiesced
+ * @queue_alone: may qnotify of queue @index run at the same time as that of others, each with its own
+ *               vq->lock held and nothing else? NULL: none may. See "Queues with locks of their own"
  * @config_state: which fields of vc->config are loaded from a saved state (offsets are in it);
  *                the other bytes must be the same. Fields with @match only name those. May be NULL
  */
@@ -112,6 +117,7 @@ struct virtio_ops {
 	void (*apply_features)(void *dev);
 	void (*set_status)(void *dev, uint8_t status);
 	int (*offload)(void *dev, bool on);
+	bool (*queue_alone)(void *dev, uint16_t index);
 	const struct state_desc *state;
 	const struct state_field *config_state;
 };
@@ -130,6 +136,8 @@ struct virtio_ops {
  * @offloaded: the kernel runs it (vhost.h): it gives no chains, and is not to be touched
  * @broken: the driver broke the protocol on it; it gives no more chains until reset
  * @priv: for the device
+ * @loop, @lock: where its kicks come and what is held around its qnotify: vc->loop and vc->lock, or,
+ *               where ops->queue_alone says so, its own
  */
 struct vqueue_info {
 	struct virtio_common *vc;
@@ -139,6 +147,10 @@ struct vqueue_info {
 	bool broken;
 	bool offloaded; /* the kernel runs it: no qnotify, no chains */
 	void *priv;
+	struct event_loop *loop;
+	pthread_mutex_t *lock;
+	pthread_mutex_t own_lock;
+	struct event_source *poller; /* looks for chains while the loop polls */
 
 	/* transport */
 	uint64_t desc_addr, driver_addr, device_addr;
@@ -176,6 +188,8 @@ struct vqueue_info {
 	uint16_t *order; /* size_max: idx of the last chains taken */
 	uint16_t *free_slots; /* packed, size_max: stack of idx not in use */
 	uint16_t free_count;
+	struct vq_inflight *inflight; /* vq_inflight.h; NULL: nobody wants to know */
+	struct vq_dirty *dirty; /* dirty_log.h; likewise */
 };
 
 /**
@@ -219,7 +233,11 @@ struct virtio_common {
 	 */
 	uint64_t (*translate)(struct virtio_common *vc, uint64_t addr, uint64_t len, bool write);
 
+	struct iothreads *iothreads; /* the transport's, NULL: everything runs on @loop */
+
 	/* options that every virtio device has */
+	char *opt_iothread;
+	unsigned int opt_poll; /* enum virtio_poll */
 	bool opt_legacy, opt_modern, opt_event_idx, opt_indirect, opt_packed, opt_in_order;
 	bool opt_access_platform, opt_msix;
 	uint64_t opt_queue_size;
@@ -227,6 +245,21 @@ struct virtio_common {
 	const struct virtio_transport_ops *transport;
 	void *transport_arg;
 };
+
+/*
+ * ---- Queues with locks of their own ----
+ *
+ * A device whose ops->queue_alone says yes for some queues may have them worked on by several threads.
+ * qnotify of such a queue, and what the device does in events of its own on vq->loop, hold vq->lock
+ * alone: they touch nothing but that queue and what only changes when all is held. All other
+ * callbacks of ops, and qnotify of the other queues, are called with vc->lock and all queues' locks
+ * held. Events on vc->loop and vc->lock hold that lock only; virtio_lock_queues() gets the rest.
+ * Order: vc->lock, then queues' by index. virtio_device_error() may be called with either.
+ */
+
+/** virtio_lock_queues() / virtio_unlock_queues() - the locks of all queues; vc->lock held, no queue's. */
+void virtio_lock_queues(struct virtio_common *vc);
+void virtio_unlock_queues(struct virtio_common *vc);
 
 /* ---- For device code; callbacks' threads, lock held ---- */
 
