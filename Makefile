@@ -47,9 +47,12 @@ ALL_LDFLAGS = $(LDFLAGS) $(SANITIZERS) -pthread
 #      fuse3  hsmd, the HSM for machines without ACRN (libfuse3-dev); tenon itself does not use it
 OPTIONAL_LIBRARIES := uuid liburing slirp fuse3
 upper = $(shell echo $(1) | tr a-z A-Z)
+# libslirp is loaded when it is asked for, so that nobody else pays for it and its glib: the header is enough.
+find = $(if $(filter slirp,$(1)),$(CC) -E -include slirp/libslirp.h -x c /dev/null >/dev/null 2>&1, \
+	$(PKG_CONFIG) --exists $(1))
 HAVE := $(foreach library,$(OPTIONAL_LIBRARIES),$(if $(MINIMAL)$(WITHOUT_$(call upper,$(library))),, \
-	$(shell $(PKG_CONFIG) --exists $(library) && echo $(library))))
-TENON_LIBRARIES := $(filter-out fuse3,$(HAVE))
+	$(shell $(call find,$(library)) && echo $(library))))
+TENON_LIBRARIES := $(filter-out fuse3 slirp,$(HAVE))
 LIBS := -ldl $(if $(TENON_LIBRARIES),$(shell $(PKG_CONFIG) --libs $(TENON_LIBRARIES)))
 
 SOURCES := $(sort $(shell find devicemodel -name '*.c'))
@@ -58,12 +61,14 @@ OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 LIBRARY := $(filter-out $(PROGRAM:%.c=$(BUILD)/%.o),$(OBJECTS))
 DRIVER_SOURCES := $(sort $(wildcard tests/driver/lib/*.c tests/conformance/lib/*.c))
 DRIVER_OBJECTS := $(DRIVER_SOURCES:%.c=$(BUILD)/%.o)
-TEST_SOURCES := $(sort $(wildcard $(patsubst %,tests/%/test_*.c,unit driver conformance hostile)))
+TEST_SOURCES := $(sort $(wildcard $(patsubst %,tests/%/test_*.c,unit driver conformance hostile \
+	vhost_user)))
 TESTS := $(TEST_SOURCES:%.c=$(BUILD)/%)
 TEST_INCLUDES := -Itests/driver/lib -Itests/conformance/lib
 
 # What `tenon check-device` runs: the checks and the driver library again, without cmocka.
-KIT_SOURCES := $(filter-out %/device_kinds.c %/vhost_model.c,$(DRIVER_SOURCES))
+KIT_SOURCES := $(filter-out %/device_kinds.c %/vhost_model.c \
+	$(wildcard tests/driver/lib/vhost_user_*.c),$(DRIVER_SOURCES))
 KIT_OBJECTS := $(KIT_SOURCES:%.c=$(BUILD)/kit/%.o)
 
 # Headers that devices include; what they declare, and nothing else, plugins can call.
@@ -93,6 +98,9 @@ $(BUILD)/kit/%.o: %.c Makefile
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LIBRARY) $(DRIVER_OBJECTS)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+# These run the program itself.
+$(filter $(BUILD)/tests/vhost_user/%,$(TESTS)): | $(BUILD)/tenon
 
 .SECONDARY:
 

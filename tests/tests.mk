@@ -2,14 +2,14 @@
 #
 # Targets beyond building: tests, checks, the demo, installation.
 
-.PHONY: api-headers help deps lint check demo bench install clean run-tests man
+.PHONY: api-headers help deps lint check demo install clean run-tests man
 
 help:
 	@echo 'make              build/opt/tenon'
 	@echo 'make demo         boot a stock kernel as a User VM and show what it saw'
 	@echo 'make check        every test (what CI runs)'
 	@echo 'make tests        build the unit and driver tests; run-tests runs them'
-	@echo 'make bench        the benchmarks'
+	@echo 'make bench        the race against QEMU and DPDK; writes doc/performance.md'
 	@echo 'make fuzz         build the fuzzers; tests/fuzz/run runs them'
 	@echo 'make lint         format, headers, licences'
 	@echo 'make man          doc/tenon.1 from its template and the option tables'
@@ -38,13 +38,32 @@ lint:
 api-headers:
 	@echo $(API_HEADERS)
 
-BENCH_SOURCES := $(sort $(wildcard tests/bench/bench_*.c))
-BENCHES := $(BENCH_SOURCES:%.c=$(BUILD)/%)
+# ---- The race against the peers: make bench, BENCH=options of tests/bench/run.
+BENCH_SOURCES := $(sort $(wildcard tests/bench/bench_*.c tests/bench/blk_client.c))
+BENCHES := $(BENCH_SOURCES:%.c=$(BUILD)/%) $(BUILD)/tests/bench/launch $(BUILD)/tests/bench/guest.elf
+BENCH_GUEST := $(addprefix tests/bench/guest/,guest.ld start.S guest.c)
+BENCH_GUEST_FLAGS := -std=gnu11 -O2 $(WARNINGS) -ffreestanding -fno-stack-protector -fno-pic -no-pie \
+	-mno-red-zone -mgeneral-regs-only -fcf-protection=none -static -nostdlib -Wl,--build-id=none \
+	-Wl,-z,max-page-size=4096 -Wl,-z,noexecstack
+
+$(BUILD)/tests/bench/launch: $(BUILD)/tests/bench/launch.o
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
+
+$(BUILD)/tests/bench/guest.elf: $(BENCH_GUEST) tests/tests.mk
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(BENCH_GUEST_FLAGS) -T $< -o $@ $(filter-out %.mk,$(filter-out $<,$^))
+
+.PHONY: bench benches
+benches: $(BENCHES)
 
 bench:
-	@tools/deps build
-	@$(MAKE) --no-print-directory $(BENCHES)
-	@for bench in $(BENCHES); do $$bench || exit 1; done
+	@tools/deps bench
+	@$(MAKE) --no-print-directory all benches
+	@tests/bench/run --build $(BUILD) $(BENCH)
+
+-include $(wildcard $(BUILD)/tests/bench/*.d)
 
 # ---- Fuzz targets: with libFuzzer under clang (make fuzz), else with a main that replays files.
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/*.c)))

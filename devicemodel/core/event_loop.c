@@ -4,49 +4,18 @@
  * held while the loop looks whether it is removed and calls it; and a source without a lock is
  * waited for.
  */
-#include "event_clock.h"
+#include "event_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EVENT_BATCH 32
 #define REMOVED_MAX 64 /* removed sources that an idle loop is woken for, to free them */
-
-struct event_source {
-	struct event_loop *loop;
-	int fd;
-	bool is_timer;
-	pthread_mutex_t *lock;
-	event_callback callback;
-	void *arg;
-
-	uint32_t events; /* what the owner waits for; 0: nothing */
-	bool removed; /* set under @lock if there is one, and under loop->lock */
-	bool running; /* in a callback; only for sources without a lock, under loop->lock */
-	pthread_t runner;
-	struct event_clock_timer virtual; /* of a timer on a virtual clock, else its clock is NULL */
-	bool soon; /* such a timer waits for the loop's next turn */
-	struct event_source *next, **link;
-};
-
-struct event_loop {
-	int epoll_fd;
-	int wake_fd;
-	const char *name;
-	bool stop;
-	bool threaded;
-	pthread_t thread;
-	struct event_clock *clock; /* of new timers; NULL: real time */
-	pthread_mutex_t lock;
-	pthread_cond_t idle;
-	struct event_source *sources;
-	struct event_source *removed; /* freed by the loop before it waits again */
-	unsigned int removed_count;
-};
 
 struct event_loop *event_loop_create(const char *name)
 {
@@ -218,13 +187,10 @@ static void removed_free(struct event_loop *loop)
 	sources_free(removed);
 }
 
-void event_loop_poll(struct event_loop *loop, int timeout_ms)
+static void loop_wait(struct event_loop *loop, int timeout_ms)
 {
 	struct epoll_event events[EVENT_BATCH];
-	int count;
-
-	removed_free(loop);
-	count = epoll_wait(loop->epoll_fd, events, EVENT_BATCH, timeout_ms);
+	int count = epoll_wait(loop->epoll_fd, events, EVENT_BATCH, timeout_ms);
 	for (int i = 0; i < count; i++) {
 		struct event_source *source = events[i].data.ptr;
 
@@ -235,14 +201,27 @@ void event_loop_poll(struct event_loop *loop, int timeout_ms)
 	}
 }
 
+void event_loop_poll(struct event_loop *loop, int timeout_ms)
+{
+	removed_free(loop);
+	loop_wait(loop, event_polling_once(loop) ? 0 : timeout_ms);
+}
+
 void event_loop_run(struct event_loop *loop)
 {
-	while (!__atomic_load_n(&loop->stop, __ATOMIC_ACQUIRE))
-		event_loop_poll(loop, -1);
+	while (!__atomic_load_n(&loop->stop, __ATOMIC_ACQUIRE)) {
+		int timeout;
+
+		removed_free(loop);
+		timeout = event_polling_turn(loop);
+		if (timeout != EVENT_NO_WAIT)
+			loop_wait(loop, timeout);
+	}
+	event_polling_end(loop);
 	__atomic_store_n(&loop->stop, false, __ATOMIC_RELEASE);
 }
 
-static void loop_wake(struct event_loop *loop)
+void event_loop_wake(struct event_loop *loop)
 {
 	uint64_t one = 1;
 
@@ -253,7 +232,7 @@ static void loop_wake(struct event_loop *loop)
 void event_loop_stop(struct event_loop *loop)
 {
 	__atomic_store_n(&loop->stop, true, __ATOMIC_RELEASE);
-	loop_wake(loop);
+	event_loop_wake(loop);
 }
 
 static void *loop_thread(void *arg)
@@ -267,10 +246,25 @@ static void *loop_thread(void *arg)
 
 int event_loop_start_thread(struct event_loop *loop)
 {
-	int error = pthread_create(&loop->thread, NULL, loop_thread, loop);
+	pthread_attr_t attr;
+	int error = pthread_attr_init(&attr);
 
+	if (error)
+		return -error;
+	if (loop->has_cpus)
+		error = pthread_attr_setaffinity_np(&attr, sizeof(loop->cpus), &loop->cpus);
+	if (!error)
+		error = pthread_create(&loop->thread, &attr, loop_thread, loop);
+	pthread_attr_destroy(&attr);
 	loop->threaded = !error;
 	return -error;
+}
+
+void event_loop_set_cpus(struct event_loop *loop, const void *cpus)
+{
+	loop->has_cpus = cpus;
+	if (cpus)
+		memcpy(&loop->cpus, cpus, sizeof(loop->cpus));
 }
 
 void event_loop_stop_thread(struct event_loop *loop)
@@ -296,6 +290,17 @@ static int source_watch(struct event_source *source, int op, uint32_t events)
 	return epoll_ctl(source->loop->epoll_fd, op, source->fd, &event) < 0 ? -errno : 0;
 }
 
+void event_source_link(struct event_source *source)
+{
+	struct event_loop *loop = source->loop;
+
+	source->next = loop->sources;
+	source->link = &loop->sources;
+	if (source->next)
+		source->next->link = &source->next;
+	loop->sources = source;
+}
+
 struct event_source *event_add_fd(struct event_loop *loop, int fd, uint32_t events,
 				  pthread_mutex_t *lock, event_callback callback, void *arg)
 {
@@ -318,11 +323,7 @@ struct event_source *event_add_fd(struct event_loop *loop, int fd, uint32_t even
 		errno = -error;
 		return NULL;
 	}
-	source->next = loop->sources;
-	source->link = &loop->sources;
-	if (source->next)
-		source->next->link = &source->next;
-	loop->sources = source;
+	event_source_link(source);
 	pthread_mutex_unlock(&loop->lock);
 	return source;
 }
@@ -331,6 +332,10 @@ int event_set_events(struct event_source *source, uint32_t events)
 {
 	int error;
 
+	if (source->poller.ops) {
+		event_poller_enable(source, events);
+		return 0;
+	}
 	pthread_mutex_lock(&source->loop->lock);
 	error = source_watch(source, EPOLL_CTL_MOD, events);
 	pthread_mutex_unlock(&source->loop->lock);
@@ -376,6 +381,21 @@ void event_loop_set_clock(struct event_loop *loop, struct event_clock *clock)
 	loop->clock = clock;
 }
 
+uint64_t event_now(const struct event_loop *loop)
+{
+	struct timespec now;
+
+	if (loop->clock)
+		return event_clock_now(loop->clock);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+bool event_loop_is_virtual(const struct event_loop *loop)
+{
+	return loop->clock;
+}
+
 static struct timespec timespec_from_ns(uint64_t ns)
 {
 	return (struct timespec) { .tv_sec = (time_t)(ns / 1000000000),
@@ -418,7 +438,10 @@ void event_remove(struct event_source *source)
 	loop = source->loop;
 	pthread_mutex_lock(&loop->lock);
 	__atomic_store_n(&source->removed, true, __ATOMIC_RELEASE);
-	source_watch(source, EPOLL_CTL_DEL, 0);
+	if (source->poller.ops)
+		event_polling_changed(loop);
+	else
+		source_watch(source, EPOLL_CTL_DEL, 0);
 	if (source->virtual.clock)
 		event_clock_arm(&source->virtual, 0, 0);
 	*source->link = source->next;
@@ -431,5 +454,5 @@ void event_remove(struct event_source *source)
 	crowded = __atomic_add_fetch(&loop->removed_count, 1, __ATOMIC_RELAXED) >= REMOVED_MAX;
 	pthread_mutex_unlock(&loop->lock);
 	if (crowded)
-		loop_wake(loop);
+		event_loop_wake(loop);
 }

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Guest RAM: one memfd, mapped shared, seen by the guest as a few regions.
+ * Guest RAM: one memfd of ours, mapped shared, seen by the guest as a few regions; or many regions
+ * that another process made and shares with us.
  */
 #include "guest_memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #ifndef MFD_NOEXEC_SEAL
@@ -102,16 +106,172 @@ void guest_memory_clear(struct guest_memory *memory, bool pinned)
 	}
 }
 
-static const struct guest_memory_region *region_find(const struct guest_memory *memory,
-						     uint64_t gpa)
+/* ---- Memory of another process ---- */
+
+#define PAGE KIB(4)
+
+/* Pages of the file are mapped as a whole; those of hugetlbfs are large. */
+static uint64_t file_page_size(int fd, const struct stat *stat)
+{
+	struct statfs fs;
+
+	if (!fstatfs(fd, &fs) && fs.f_type == HUGETLBFS_MAGIC)
+		return (uint64_t)stat->st_blksize;
+	return PAGE;
+}
+
+int guest_memory_map(int fd, uint64_t offset, uint64_t size, struct guest_memory_map *map)
+{
+	uint64_t page, start;
+	struct stat stat;
+
+	*map = (struct guest_memory_map) { 0 };
+	if (fstat(fd, &stat) < 0)
+		return -errno;
+	if (!S_ISREG(stat.st_mode) || !size ||
+	    !range_contains(0, (uint64_t)stat.st_size, offset, size))
+		return -EINVAL;
+	page = file_page_size(fd, &stat);
+	start = offset & ~(page - 1);
+	map->length = align_up(offset + size - start, page);
+	map->base = mmap(NULL, map->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+			 (off_t)start);
+	if (map->base == MAP_FAILED) {
+		map->base = NULL;
+		return -errno;
+	}
+	madvise(map->base, map->length, MADV_DONTDUMP);
+	map->host = (uint8_t *)map->base + (offset - start);
+	return 0;
+}
+
+void guest_memory_unmap(struct guest_memory_map *map)
+{
+	if (map->base)
+		munmap(map->base, map->length);
+	*map = (struct guest_memory_map) { 0 };
+}
+
+static bool ranges_overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
+{
+	return a - b < b_size || b - a < a_size;
+}
+
+/* Empty, beyond the end of an address space, or in the way of another? */
+static bool region_fits(const struct guest_memory *memory, const struct guest_memory_region *region)
+{
+	uint64_t size = region->size;
+
+	if (!size || region->gpa > UINT64_MAX - (size - 1) ||
+	    region->user_addr > UINT64_MAX - (size - 1))
+		return false;
+	for (unsigned int i = 0; i < memory->count; i++) {
+		const struct guest_memory_region *other = &memory->regions[i];
+
+		if (ranges_overlap(region->gpa, size, other->gpa, other->size) ||
+		    ranges_overlap(region->user_addr, size, other->user_addr, other->size))
+			return false;
+	}
+	return true;
+}
+
+/* Keep them sorted by gpa. */
+static void region_insert(struct guest_memory *memory, const struct guest_memory_region *region)
+{
+	unsigned int at = memory->count;
+
+	while (at && memory->regions[at - 1].gpa > region->gpa)
+		at--;
+	memmove(&memory->regions[at + 1], &memory->regions[at],
+		(memory->count - at) * sizeof(*region));
+	memory->regions[at] = *region;
+	memory->count++;
+	memory->total += region->size;
+	memory->generation++;
+}
+
+int guest_memory_add(struct guest_memory *memory, const struct guest_memory_region *region, int fd,
+		     uint64_t offset)
+{
+	struct guest_memory_region added = { .gpa = region->gpa,
+					     .size = region->size,
+					     .user_addr = region->user_addr };
+	int error;
+
+	if (!region_fits(memory, region))
+		return -EINVAL;
+	if (memory->count == GUEST_MEMORY_SLOTS)
+		return -ENOSPC;
+	error = guest_memory_map(fd, offset, region->size, &added.map);
+	if (error)
+		return error;
+	added.host = added.map.host;
+	region_insert(memory, &added);
+	return 0;
+}
+
+static void region_drop(struct guest_memory *memory, unsigned int index)
+{
+	struct guest_memory_region *region = &memory->regions[index];
+
+	memory->total -= region->size;
+	guest_memory_unmap(&region->map);
+	memory->count--;
+	memory->generation++;
+	memmove(region, region + 1, (memory->count - index) * sizeof(*region));
+}
+
+int guest_memory_remove(struct guest_memory *memory, const struct guest_memory_region *region)
+{
+	for (unsigned int i = 0; i < memory->count; i++) {
+		const struct guest_memory_region *have = &memory->regions[i];
+
+		if (!have->map.base || have->gpa != region->gpa || have->size != region->size ||
+		    have->user_addr != region->user_addr)
+			continue;
+		region_drop(memory, i);
+		return 0;
+	}
+	return -ENOENT;
+}
+
+void guest_memory_remove_all(struct guest_memory *memory)
+{
+	for (unsigned int i = memory->count; i--;)
+		if (memory->regions[i].map.base)
+			region_drop(memory, i);
+}
+
+uint64_t guest_memory_from_user(const struct guest_memory *memory, uint64_t user_addr, uint64_t len)
 {
 	for (unsigned int i = 0; i < memory->count; i++) {
 		const struct guest_memory_region *region = &memory->regions[i];
 
-		if (gpa - region->gpa < region->size)
-			return region;
+		if (region->map.base &&
+		    range_contains(region->user_addr, region->size, user_addr, len) &&
+		    user_addr - region->user_addr < region->size)
+			return region->gpa + (user_addr - region->user_addr);
 	}
-	return NULL;
+	return UINT64_MAX;
+}
+
+/* ---- Looking things up ---- */
+
+/* The last region that begins at or below @gpa, if it has it. */
+static const struct guest_memory_region *region_find(const struct guest_memory *memory,
+						     uint64_t gpa)
+{
+	const struct guest_memory_region *first = memory->regions;
+	unsigned int count = memory->count;
+
+	while (count > 1) {
+		unsigned int half = count / 2;
+
+		if (first[half].gpa <= gpa)
+			first += half;
+		count -= half;
+	}
+	return count && gpa - first->gpa < first->size ? first : NULL;
 }
 
 void *guest_memory_host(const struct guest_memory *memory, uint64_t gpa, uint64_t len)
@@ -146,16 +306,34 @@ int guest_memory_iov(const struct guest_memory *memory, uint64_t gpa, uint64_t l
 	return count;
 }
 
+static bool range_is_ram(const struct guest_memory *memory, uint64_t gpa, uint64_t len)
+{
+	while (len) {
+		const struct guest_memory_region *region = region_find(memory, gpa);
+		uint64_t part;
+
+		if (!region)
+			return false;
+		part = MIN(len, region->size - (gpa - region->gpa));
+		gpa += part;
+		len -= part;
+	}
+	return true;
+}
+
 int guest_memory_write(struct guest_memory *memory, uint64_t gpa, const void *from, uint64_t len)
 {
-	struct iovec iov[GUEST_MEMORY_REGIONS];
-	int count = guest_memory_iov(memory, gpa, len, iov, GUEST_MEMORY_REGIONS);
-
-	if (count < 0)
+	if (!range_is_ram(memory, gpa, len))
 		return -EFAULT;
-	for (int i = 0; i < count; i++) {
-		memcpy(iov[i].iov_base, from, iov[i].iov_len);
-		from = (const char *)from + iov[i].iov_len;
+	while (len) {
+		struct iovec iov;
+
+		if (guest_memory_iov(memory, gpa, len, &iov, 1) == -EFAULT)
+			return -EFAULT;
+		memcpy(iov.iov_base, from, iov.iov_len);
+		from = (const char *)from + iov.iov_len;
+		gpa += iov.iov_len;
+		len -= iov.iov_len;
 	}
 	return 0;
 }

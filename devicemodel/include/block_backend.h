@@ -13,7 +13,9 @@
 
 TENON_API_BEGIN
 
-struct block_backend;
+struct guest_memory;
+struct block_backend; /* an open image */
+struct block_queue; /* where one thread hands in requests for it and gets them back */
 
 enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES };
 
@@ -24,9 +26,9 @@ enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE
  * @offset, @length: bytes; for READ and WRITE @length is the sum of @iov
  * @unmap: WRITE_ZEROES may deallocate
  * @sync: WRITE and WRITE_ZEROES: what was written is on stable storage when @done is called
- * @done: called once, on the loop given to block_open() or from block_drain(), lock held; @error 0
- *        or a negative errno (a short transfer is -EIO). Never called from inside block_submit().
- *        May submit, must not drain
+ * @done: called once, on the queue's loop, or from block_kick() or block_drain(), the queue's lock
+ *        held; @error 0 or a negative errno (a short transfer is -EIO). Never called from inside
+ *        block_submit(). May submit, must not drain
  */
 struct block_request {
 	enum block_op op;
@@ -41,13 +43,30 @@ struct block_request {
 	/* ---- the back end's */
 	int error;
 	struct block_request *next;
+	struct block_queue *queue;
+	uint64_t engine[4]; /* the engine's */
 };
 
 #define BLOCK_THREADS_MAX 64
 
+/* enum block_engine - who carries requests out; in the order of the choices of "engine". */
+enum block_engine { BLOCK_ENGINE_AUTO, BLOCK_ENGINE_URING, BLOCK_ENGINE_THREADS };
+
+/**
+ * struct block_limit - so many a second, on average; 0: no limit.
+ * @burst: how many of them an idle disk may do at once, on top; 0: a tenth of a second's
+ */
+struct block_limit {
+	uint64_t rate;
+	uint64_t burst;
+};
+
 /**
  * struct block_config - how to open an image.
- * @path: raw file or block device
+ * @path: raw file or block device; "null:SIZE" is a disk of zeroes that forgets what is written
+ * @engine: AUTO takes io_uring where the kernel and the build have it; URING is an error without
+ * @iops, @bps: of all queues together; requests, and bytes of READ, WRITE and WRITE_ZEROES
+ * @memory: guest memory, for engines that register it; NULL: unknown
  * @read_only: open for reading; take the image lock shared
  * @direct: O_DIRECT, bypass the host's page cache
  * @threads: workers, 1..BLOCK_THREADS_MAX
@@ -57,17 +76,18 @@ struct block_config {
 	bool read_only;
 	bool direct;
 	unsigned int threads;
+	enum block_engine engine;
+	struct block_limit iops, bps;
+	const struct guest_memory *memory;
 };
 
 /**
- * struct block_ops - what the user of an image wants to know; each may be NULL. Called like
- * block_request.done.
+ * struct block_ops - what the user of an image wants to know; may be NULL. On the loop of block_open(),
+ * its lock held.
  * @resized: the image's size changed; block_get_info() tells the new one
- * @batch_end: the last done() of a batch has been called: time to tell others of all at once
  */
 struct block_ops {
 	void (*resized)(void *arg);
-	void (*batch_end)(void *arg);
 };
 
 /** struct block_info - what an image is like. Sizes in bytes. */
@@ -89,26 +109,43 @@ struct block_backend *block_open(struct logger *log, const char *what,
 				 pthread_mutex_t *lock, const struct block_ops *ops,
 				 void *arg) __must_check;
 
-/** block_close() - after block_drain(), lock held or the loop not running; NULL is harmless. */
+/** block_close() - after all its queues are closed; lock held or the loop not running; NULL is harmless. */
 void block_close(struct block_backend *block);
 
-/** block_get_info() - lock held. */
+/** block_get_info() - lock held, or from init. */
 void block_get_info(const struct block_backend *block, struct block_info *info);
 
 /**
- * block_submit() - queue @request for block_kick(). It is checked here: out of range is -EIO,
- * changing a read-only image -EROFS, both through done. Lock held.
+ * block_queue_open() - a way to hand in requests from one thread; several work at the same time.
+ * @loop, @lock: where completions are told, and what is held around them and by who calls the
+ *               functions below
+ * @batch_end: the last done() of a batch has been called: time to tell others of all at once
+ * @depth: requests in flight at most
+ * Return: the queue or NULL with errno after one log line.
  */
-void block_submit(struct block_backend *block, struct block_request *request);
+struct block_queue *block_queue_open(struct block_backend *block, struct event_loop *loop,
+				     pthread_mutex_t *lock, unsigned int depth,
+				     void (*batch_end)(void *arg), void *arg) __must_check;
 
-/** block_kick() - start all that was submitted. What done() submits needs no kick. Lock held. */
-void block_kick(struct block_backend *block);
+/** block_queue_close() - after block_drain(); lock held or the loop not running; NULL is harmless. */
+void block_queue_close(struct block_queue *queue);
 
 /**
- * block_drain() - wait until no request is in flight; their done callbacks have run when it
- * returns (in this thread). Lock held; not from inside done, resized or batch_end.
+ * block_submit() - have @request wait for block_kick(). It is checked here: out of range is -EIO,
+ * changing a read-only image -EROFS, both through done. A FLUSH covers what was done() before it was
+ * submitted, by whichever queue. Lock held.
  */
-void block_drain(struct block_backend *block);
+void block_submit(struct block_queue *queue, struct block_request *request);
+
+/** block_kick() - start all that was submitted; done() may be called in it. What done() submits needs no kick. Lock held. */
+void block_kick(struct block_queue *queue);
+
+/**
+ * block_drain() - wait until no request of @queue is in flight; their done callbacks have run when it
+ * returns (in this thread). Rate limits do not hold it up. Lock held; not from inside done, resized or
+ * batch_end.
+ */
+void block_drain(struct block_queue *queue);
 
 TENON_API_END
 

@@ -48,6 +48,9 @@ struct event_source *event_add_timer(struct event_loop *loop, pthread_mutex_t *l
  */
 void event_set_timer(struct event_source *timer, uint64_t delay_ns, uint64_t period_ns);
 
+/** event_now() - nanoseconds on the clock that timers of @loop go by; any thread. */
+uint64_t event_now(const struct event_loop *loop);
+
 /**
  * struct event_poller_ops - work that a loop looks for by itself, for a while, before it sleeps: cheaper
  * than being told of it. All are called with the source's lock held, in the loop's thread.

@@ -26,6 +26,9 @@ void event_loop_stop(struct event_loop *loop);
 /** event_loop_start_thread() - run the loop in a thread of its own. 0 or -errno. */
 int event_loop_start_thread(struct event_loop *loop) __must_check;
 
+/** event_loop_set_cpus() - a thread started from now on runs on these CPUs (cpu_set_t); NULL: any. */
+void event_loop_set_cpus(struct event_loop *loop, const void *cpus);
+
 /** event_loop_stop_thread() - stop and join that thread; harmless without one. */
 void event_loop_stop_thread(struct event_loop *loop);
 
@@ -53,6 +56,9 @@ void event_clock_destroy(struct event_clock *clock);
 
 /** event_loop_set_clock() - timers added from now on are @clock's (NULL: real time); no thread runs it. */
 void event_loop_set_clock(struct event_loop *loop, struct event_clock *clock);
+
+/** event_loop_is_virtual() - has it such a clock? */
+bool event_loop_is_virtual(const struct event_loop *loop);
 
 /** event_clock_now() - nanoseconds; any thread. */
 uint64_t event_clock_now(const struct event_clock *clock);

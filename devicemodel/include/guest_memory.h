@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * guest_memory.h: the guest's RAM as tenon sees it: a few memfd-backed regions mapped for the
- * life of the VM.
+ * life of the VM, or the regions that somebody else's VMM shares with us.
  */
 #ifndef TENON_GUEST_MEMORY_H
 #define TENON_GUEST_MEMORY_H
@@ -13,11 +13,18 @@
 
 #define GUEST_MEMORY_SLOTS 512
 
+/** struct guest_memory_map - a piece of a file of another process: @host points into @length bytes at @base. */
+struct guest_memory_map {
+	uint8_t *host;
+	void *base;
+	uint64_t length;
+};
+
 /**
  * struct guest_memory_region - [@gpa, @gpa + @size) of the guest is @size bytes at @host.
  * @fd_offset: in the memfd, of memory that we made
  * @user_addr: what another process that shares it calls @host (vhost-user), else 0
- * @map, @map_size: what guest_memory_add() mapped, NULL without
+ * @map: what guest_memory_add() mapped
  */
 struct guest_memory_region {
 	uint64_t gpa;
@@ -25,8 +32,7 @@ struct guest_memory_region {
 	uint8_t *host;
 	uint64_t fd_offset;
 	uint64_t user_addr;
-	void *map;
-	uint64_t map_size;
+	struct guest_memory_map map;
 };
 
 /**
@@ -74,6 +80,16 @@ void guest_memory_remove_all(struct guest_memory *memory);
 /** guest_memory_from_user() - the gpa of [@user_addr, @user_addr + @len) if one region has it all, else UINT64_MAX. */
 uint64_t guest_memory_from_user(const struct guest_memory *memory, uint64_t user_addr,
 				uint64_t len);
+
+/**
+ * guest_memory_map() - map @size bytes at @offset of the regular file @fd, which stays the caller's, to be
+ * read and written. 0; -EINVAL: the file does not have them, or is none; -errno.
+ */
+int guest_memory_map(int fd, uint64_t offset, uint64_t size,
+		     struct guest_memory_map *map) __must_check;
+
+/** guest_memory_unmap() - harmless on one that is not mapped. */
+void guest_memory_unmap(struct guest_memory_map *map);
 
 /**
  * guest_memory_clear() - all zero again, as on a fresh start (guest reset).

@@ -32,6 +32,9 @@ int iothreads_add(struct iothreads *set, const char *spec) __must_check;
  */
 struct event_loop *iothread_loop(struct iothreads *set, const char *name, bool create) __must_check;
 
+/** iothreads_names() - "those are: a, b" of --iothread, or what to do when there are none, in @text, for messages. @set may be NULL. */
+const char *iothreads_names(struct iothreads *set, char *text, size_t size);
+
 /** iothreads_start() - run the threads that do not run yet; those added later run at once. 0 or -errno after one line. */
 int iothreads_start(struct iothreads *set) __must_check;
 

@@ -99,8 +99,16 @@ void net_close(struct net_backend *net);
 int net_set_queues(struct net_backend *net, unsigned int count) __must_check;
 
 /**
+ * net_set_queue_loop() - call readable() for @queue in @loop with @lock held, and have that lock
+ * instead of net_open()'s for net_send(), net_flush(), net_receive() and net_set_receive() of it.
+ * All locks held. 0 or -errno (-EOPNOTSUPP: this kind has one lock for all).
+ */
+int net_set_queue_loop(struct net_backend *net, unsigned int queue, struct event_loop *loop,
+		       pthread_mutex_t *lock) __must_check;
+
+/**
  * net_queue_fd() - the descriptor of @queue, for the kernel (vhost) to send and receive on in our
- * place. It is the back end's. Lock held.
+ * place, -1 if this kind has none. It is the back end's. Lock held.
  */
 int net_queue_fd(const struct net_backend *net, unsigned int queue);
 

@@ -91,7 +91,10 @@ static inline bool virtio_features_test(const struct virtio_features *features, 
  *         after reset and, where the features are final, apply_features; loaded() comes last,
  *         and in all of it the device is quiesced
  * @queue_alone: may qnotify of queue @index run at the same time as that of others, each with its own
- *               vq->lock held and nothing else? NULL: none may. See "Queues with locks of their own"
+ *               vq->lock held and nothing else? NULL: none may. Asked whenever queues are made: before
+ *               init and by virtio_set_queues(). See "Queues with locks of their own"
+ * @queue_group: so many queues in a row share a thread if they have locks of their own (a network
+ *               device's pairs: 2); 0 is 1
  * @config_state: which fields of vc->config are loaded from a saved state (offsets are in it);
  *                the other bytes must be the same. Fields with @match only name those. May be NULL
  */
@@ -118,6 +121,7 @@ struct virtio_ops {
 	void (*set_status)(void *dev, uint8_t status);
 	int (*offload)(void *dev, bool on);
 	bool (*queue_alone)(void *dev, uint16_t index);
+	uint16_t queue_group;
 	const struct state_desc *state;
 	const struct state_field *config_state;
 };
@@ -151,6 +155,9 @@ struct vqueue_info {
 	pthread_mutex_t *lock;
 	pthread_mutex_t own_lock;
 	struct event_source *poller; /* looks for chains while the loop polls */
+	bool polled; /* it does now: the driver need not kick */
+	bool told; /* of what is at armed_at; the device has not looked since */
+	bool error_pending; /* broken by a thread that held vq->lock only: the rest is to be done */
 
 	/* transport */
 	uint64_t desc_addr, driver_addr, device_addr;
@@ -171,7 +178,8 @@ struct vqueue_info {
 	bool event_idx, indirect, in_order, notify_on_empty;
 	bool in_turn; /* qnotify runs: at most @turn more chains in this call */
 	unsigned int turn;
-	bool kicks_armed; /* the driver is asked to kick for the next buffer */
+	bool kicks_armed; /* has_descs said no: the driver is asked to kick, unless @polled */
+	uint16_t armed_at; /* then: where in the ring; packed: with the wrap counter in bit 15 */
 	bool avail_wrap; /* packed: the wrap counters (2.8.1) */
 	bool used_wrap;
 	uint16_t last_avail; /* next available entry to look at */
@@ -234,6 +242,9 @@ struct virtio_common {
 	uint64_t (*translate)(struct virtio_common *vc, uint64_t addr, uint64_t len, bool write);
 
 	struct iothreads *iothreads; /* the transport's, NULL: everything runs on @loop */
+	unsigned int queues_locked; /* virtio_lock_queues() so often; written with all locks held */
+	bool queues_alone; /* there are queues with locks of their own */
+	struct event_source *error_timer; /* on @loop, if there are: does what error_pending says */
 
 	/* options that every virtio device has */
 	char *opt_iothread;
@@ -257,7 +268,10 @@ struct virtio_common {
  * Order: vc->lock, then queues' by index. virtio_device_error() may be called with either.
  */
 
-/** virtio_lock_queues() / virtio_unlock_queues() - the locks of all queues; vc->lock held, no queue's. */
+/**
+ * virtio_lock_queues() / virtio_unlock_queues() - the locks of all queues; vc->lock held, no queue's
+ * alone. They nest, so callbacks that hold all may call what needs all.
+ */
 void virtio_lock_queues(struct virtio_common *vc);
 void virtio_unlock_queues(struct virtio_common *vc);
 

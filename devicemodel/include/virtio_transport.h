@@ -38,10 +38,11 @@ struct virtio_route {
 };
 
 /**
- * struct virtio_transport_ops - what a transport does for virtio_common. vc's lock is held.
+ * struct virtio_transport_ops - what a transport does for virtio_common. vc's lock is held, and the
+ * queues' where they change; in notify_queue and kick_later perhaps @vq->lock only.
  * @notify_queue: used buffer notification for @vq
  * @notify_config: configuration change notification
- * @kick_later: call virtio_queue_kick() for @vq from the event loop, soon; offloaded: signal kick_fd
+ * @kick_later: call virtio_queue_notify() for @vq from vq->loop, soon; offloaded: signal kick_fd
  * @offload: @on: from now on a kick of @vq, by ioeventfd or trapped, does nothing but signal
  *           vq->kick_fd, which nobody here reads, and a signal on vq->call_fd (made here) is a used
  *           buffer notification, whatever the driver does to vectors and BARs. kick_fd is signalled
@@ -60,6 +61,9 @@ struct virtio_transport_ops {
 	int (*route)(struct virtio_common *vc, struct vqueue_info *vq, struct virtio_route *route);
 };
 
+/** enum virtio_poll - option poll= of every device. */
+enum virtio_poll { VIRTIO_POLL_OFF, VIRTIO_POLL_ADAPTIVE, VIRTIO_POLL_ON };
+
 /** struct vq_slot - a chain that the device has, by idx. */
 struct vq_slot {
 	uint32_t len; /* in order: bytes written, once @done */
@@ -68,17 +72,33 @@ struct vq_slot {
 	bool done; /* in order: given back, but one before it is not */
 };
 
-/** struct vq_ops - a ring format. vc's lock is held. */
+/**
+ * struct vq_ops - a ring format. The queue's lock is held.
+ * @enable: map and check the areas; -EFAULT, -EINVAL
+ * @has_descs: is there a chain? If not it asks for a kick (vq->kicks_armed), but for a queue that is
+ *             polled: then nobody is asked, and @has_new says when there is one
+ * @has_new: kicks_armed: is there something where has_descs said no? Nothing is asked or changed
+ * @set_polled: vq->polled has changed: what was asked of the driver is taken back, or asked
+ * @go_on: the ring is used up to @used_idx, and @taken chains (packed: descriptors) behind that are
+ *         a device's already, to be given out by vq_inflight.c: next comes what is behind those.
+ *         -EBADMSG: that cannot be
+ * @pop_again: those: chain->idx is set; packed: @copies of its @count descriptors
+ */
 struct vq_ops {
 	const char *name;
-	int (*enable)(struct vqueue_info *vq); /* map and check the areas; -EFAULT, -EINVAL */
+	int (*enable)(struct vqueue_info *vq);
 	bool (*has_descs)(struct vqueue_info *vq);
+	bool (*has_new)(const struct vqueue_info *vq);
+	void (*set_polled)(struct vqueue_info *vq);
 	const char *(*pop)(struct vqueue_info *vq, struct vq_chain *chain,
 			   int n_iov); /* NULL, or the rule broken */
 	void (*unpop)(struct vqueue_info *vq, uint16_t idx);
 	void (*push)(struct vqueue_info *vq, uint16_t idx, uint32_t len);
 	bool (*publish)(struct vqueue_info *vq, bool used_all); /* true: notify the driver */
 	bool (*take_back)(struct vqueue_info *vq, uint16_t last_avail); /* virtio_offload.c */
+	int (*go_on)(struct vqueue_info *vq, uint16_t used_idx, bool used_wrap, uint32_t taken);
+	const char *(*pop_again)(struct vqueue_info *vq, struct vq_chain *chain, int n_iov,
+				 const struct vring_packed_desc *copies, unsigned int count);
 };
 
 extern const struct vq_ops vq_split_ops;
@@ -86,6 +106,9 @@ extern const struct vq_ops vq_packed_ops;
 
 /** VQ_TOO_LONG - what vq_ops.pop says of a chain that needs more iovecs than there were. */
 extern const char VQ_TOO_LONG[];
+
+/** vq_translate() - the guest physical address of [@addr, @addr + @len) as the driver means it, UINT64_MAX: none. */
+uint64_t vq_translate(struct vqueue_info *vq, uint64_t addr, uint64_t len, bool write);
 
 /** vq_map() - host address of [@addr, @addr + @len) as the driver means it, or NULL. */
 void *vq_map(struct vqueue_info *vq, uint64_t addr, uint64_t len, bool write);
@@ -102,7 +125,9 @@ int virtio_check_offered(const struct virtio_common *vc) __must_check;
 
 /**
  * virtio_linkup() - make @vc (first member of a zeroed ops->priv_size) a device of kind @ops with
- * @opts. The transport has set name, vm_name, log, memory, loop, lock, transport before.
+ * @opts. The transport has set name, vm_name, log, memory, loop, lock, iothreads, transport before;
+ * where there are iothreads, the options may set another loop. vc->lock is not held here, and is in
+ * virtio_unlink().
  * Return: 0 or -errno after one log line, then everything is undone but the memory of @vc itself.
  */
 int virtio_linkup(struct virtio_common *vc, const struct virtio_ops *ops,
@@ -147,14 +172,20 @@ int virtio_queue_offload(struct virtio_common *vc, struct vqueue_info *vq) __mus
  */
 void virtio_queue_take_back(struct virtio_common *vc, struct vqueue_info *vq, uint16_t last_avail);
 
+/** virtio_errors_finish() - queues that broke in threads of their own: now the device breaks. All locks held. */
+void virtio_errors_finish(struct virtio_common *vc);
+
 /** virtio_stop_offload() - the device broke: nobody else goes on with its rings either. */
 void virtio_stop_offload(struct virtio_common *vc);
 
 /** virtio_queue_reset() - @vq alone as new. */
 void virtio_queue_reset(struct virtio_common *vc, struct vqueue_info *vq);
 
-/** virtio_queue_kick() - the driver notified queue @index, any value (hostile ones are ignored). */
+/** virtio_queue_kick() - the driver notified queue @index, any value (hostile ones are ignored); vc->lock held, no queue's. */
 void virtio_queue_kick(struct virtio_common *vc, uint32_t index);
+
+/** virtio_queue_notify() - the same for whoever heard of it on vq->loop: vq->lock held, not offloaded. */
+void virtio_queue_notify(struct vqueue_info *vq);
 
 /** virtio_config_read() / virtio_config_write() - device configuration space; checked here, once for all devices. */
 uint32_t virtio_config_read(struct virtio_common *vc, uint64_t offset, unsigned int size);
@@ -163,6 +194,29 @@ void virtio_config_write(struct virtio_common *vc, uint64_t offset, unsigned int
 
 void virtio_quiesce(struct virtio_common *vc);
 void virtio_resume(struct virtio_common *vc);
+
+/* Which thread works on which queue (virtio_threads.c). */
+
+/** virtio_threads_choose() - vc->loop by the options, before the device's init. 0 or -errno after one log line. */
+int virtio_threads_choose(struct virtio_common *vc) __must_check;
+
+/** virtio_queue_place() - vq->loop and vq->lock of a queue that was just made. */
+void virtio_queue_place(struct vqueue_info *vq);
+
+/** virtio_threads_start() - after the device's init: pollers. 0 or -errno. */
+int virtio_threads_start(struct virtio_common *vc) __must_check;
+
+/** virtio_threads_stop() - the other way; vc->lock and all queues' held. */
+void virtio_threads_stop(struct virtio_common *vc);
+
+/** virtio_queue_usable() - may the device look at the ring now? The queue's lock held. */
+static inline bool virtio_queue_usable(const struct vqueue_info *vq)
+{
+	return vq->enabled && !vq->broken && !vq->offloaded && vq->vc->running;
+}
+
+/** virtio_queue_poll_update() - vq is usable now, or is not: its poller follows. The queue's lock held. */
+void virtio_queue_poll_update(struct vqueue_info *vq);
 
 /* Saved states (virtio_state.c): the core's part, the queues and the device's own. */
 

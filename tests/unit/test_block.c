@@ -28,6 +28,7 @@
 
 #define IMAGE_SIZE MIB(4)
 #define SECTOR 512
+#define QUEUE_DEPTH 256
 #define WAIT_MS 10000
 
 struct fixture {
@@ -35,6 +36,9 @@ struct fixture {
 	struct event_loop *loop;
 	pthread_mutex_t lock;
 	struct block_backend *block;
+	struct block_queue *queue;
+	enum block_engine engine;
+	struct block_limit iops, bps;
 	char path[PATH_MAX];
 	unsigned int done, batches, resizes;
 	bool in_submit;
@@ -54,7 +58,7 @@ static void on_batch_end(void *arg)
 	((struct fixture *)arg)->batches++;
 }
 
-static const struct block_ops ops = { .resized = on_resized, .batch_end = on_batch_end };
+static const struct block_ops ops = { .resized = on_resized };
 
 static void on_done(struct block_request *request, int error)
 {
@@ -66,7 +70,7 @@ static void on_done(struct block_request *request, int error)
 	if (!fixture->resubmit || fixture->done % 2)
 		return;
 	fixture->in_submit = true;
-	block_submit(fixture->block, request);
+	block_submit(fixture->queue, request);
 	fixture->in_submit = false;
 }
 
@@ -98,11 +102,20 @@ static int setup(void **state)
 	return 0;
 }
 
-static void close_block(struct fixture *fixture)
+static void close_queue(struct fixture *fixture)
 {
 	pthread_mutex_lock(&fixture->lock);
-	if (fixture->block)
-		block_drain(fixture->block);
+	if (fixture->queue)
+		block_drain(fixture->queue);
+	block_queue_close(fixture->queue);
+	fixture->queue = NULL;
+	pthread_mutex_unlock(&fixture->lock);
+}
+
+static void close_block(struct fixture *fixture)
+{
+	close_queue(fixture);
+	pthread_mutex_lock(&fixture->lock);
 	block_close(fixture->block);
 	fixture->block = NULL;
 	pthread_mutex_unlock(&fixture->lock);
@@ -124,15 +137,26 @@ static int teardown(void **state)
 static struct block_backend *try_open(struct fixture *fixture, const char *path, bool read_only,
 				      bool direct)
 {
-	const struct block_config config = {
-		.path = path, .read_only = read_only, .direct = direct, .threads = 4
-	};
+	const struct block_config config = { .path = path,
+					     .read_only = read_only,
+					     .direct = direct,
+					     .threads = 4,
+					     .engine = fixture->engine,
+					     .iops = fixture->iops,
+					     .bps = fixture->bps };
 
 	return block_open(&fixture->captured.log, "virtio-blk", &config, fixture->loop,
 			  &fixture->lock, &ops, fixture);
 }
 
-static void open_block(struct fixture *fixture, bool read_only, bool direct)
+static void open_queue(struct fixture *fixture)
+{
+	fixture->queue = block_queue_open(fixture->block, fixture->loop, &fixture->lock,
+					  QUEUE_DEPTH, on_batch_end, fixture);
+	assert_non_null(fixture->queue);
+}
+
+static void open_block_only(struct fixture *fixture, bool read_only, bool direct)
 {
 	fixture->block = try_open(fixture, fixture->path, read_only, direct);
 	if (!fixture->block && direct && errno == EINVAL) {
@@ -140,6 +164,12 @@ static void open_block(struct fixture *fixture, bool read_only, bool direct)
 		skip();
 	}
 	assert_non_null(fixture->block);
+}
+
+static void open_block(struct fixture *fixture, bool read_only, bool direct)
+{
+	open_block_only(fixture, read_only, direct);
+	open_queue(fixture);
 }
 
 static bool logged(struct fixture *fixture, const char *text)
@@ -155,7 +185,7 @@ static void submit(struct fixture *fixture, struct block_request *request)
 	request->done = on_done;
 	request->arg = fixture;
 	fixture->in_submit = true;
-	block_submit(fixture->block, request);
+	block_submit(fixture->queue, request);
 	fixture->in_submit = false;
 }
 
@@ -168,7 +198,7 @@ static int run(struct fixture *fixture, struct block_request *request)
 		request->length += request->iov[i].iov_len;
 	pthread_mutex_lock(&fixture->lock);
 	submit(fixture, request);
-	block_kick(fixture->block);
+	block_kick(fixture->queue);
 	pthread_mutex_unlock(&fixture->lock);
 	while (fixture->done == before)
 		event_loop_poll(fixture->loop, WAIT_MS);
@@ -510,10 +540,13 @@ static int replace_fd(struct fixture *fixture, const char *path)
 	return saved;
 }
 
-static void restore_fd(struct fixture *fixture, int saved)
+/* An engine may keep hold of the file that there was when the queue was opened. */
+static void reopen_queue(struct fixture *fixture, int saved)
 {
+	close_queue(fixture);
 	assert_true(dup2(saved, fixture->block->image.fd) >= 0);
 	close(saved);
+	open_queue(fixture);
 }
 
 static void test_no_space(void **state)
@@ -522,12 +555,13 @@ static void test_no_space(void **state)
 	uint8_t data[SECTOR] = { 1 };
 	int saved;
 
-	open_block(fixture, false, false);
+	open_block_only(fixture, false, false);
 	saved = replace_fd(fixture, "/dev/full");
+	open_queue(fixture);
 	assert_int_equal(run_data(fixture, BLOCK_WRITE, data, sizeof(data), 0), -ENOSPC);
 	assert_true(
 		logged(fixture, "write of 512 bytes at 0 failed: No space left on device (make"));
-	restore_fd(fixture, saved);
+	reopen_queue(fixture, saved);
 	assert_int_equal(run_data(fixture, BLOCK_WRITE, data, sizeof(data), 0), 0);
 	assert_file(fixture, 0, data, sizeof(data));
 }
@@ -540,9 +574,11 @@ static void test_flush_error_is_final(void **state)
 
 	open_block(fixture, false, false);
 	assert_int_equal(run_range(fixture, BLOCK_FLUSH, 0, 0, false), 0);
+	close_queue(fixture);
 	saved = replace_fd(fixture, "/dev/null");
+	open_queue(fixture);
 	assert_int_equal(run_range(fixture, BLOCK_FLUSH, 0, 0, false), -EINVAL);
-	restore_fd(fixture, saved);
+	reopen_queue(fixture, saved);
 	assert_int_equal(run_range(fixture, BLOCK_FLUSH, 0, 0, false), -EINVAL);
 	assert_true(logged(fixture, "flushes go on failing"));
 }
@@ -562,6 +598,7 @@ static int write_in_child(struct fixture *fixture, int (*prepare)(struct fixture
 		fixture->block = try_open(fixture, fixture->path, false, false);
 		if (!fixture->block)
 			_exit(254);
+		open_queue(fixture);
 		_exit(-run_data(fixture, BLOCK_WRITE, data, MIB(1), KIB(64)) & 127);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
@@ -800,7 +837,7 @@ static void test_read_modify_write(void **state)
 							       .length = SECTOR };
 			submit(fixture, &requests[i]);
 		}
-		block_drain(fixture->block);
+		block_drain(fixture->queue);
 		pthread_mutex_unlock(&fixture->lock);
 		assert_int_equal(fixture->last_error, 0);
 		assert_file(fixture, 0, data, COUNT * SECTOR);
@@ -840,6 +877,7 @@ static void device_requests(struct fixture *fixture, const char *path, bool dire
 	assert_non_null(fixture->block);
 	assert_null(try_open(fixture, path, false, direct));
 	assert_int_equal(errno, EBUSY);
+	open_queue(fixture);
 	block_get_info(fixture->block, &info);
 	assert_int_equal(info.size, IMAGE_SIZE);
 	assert_int_equal(info.logical_block_size, 4096);
@@ -901,15 +939,15 @@ static void test_drain_under_load(void **state)
 							 .length = SECTOR };
 			submit(fixture, &requests[i]);
 		}
-		block_kick(fixture->block);
+		block_kick(fixture->queue);
 		pthread_mutex_unlock(&fixture->lock);
 		if (round % 2)
 			sched_yield();
 		pthread_mutex_lock(&fixture->lock);
-		block_drain(fixture->block);
+		block_drain(fixture->queue);
 		/* Every second completion submitted one more. */
 		assert_int_equal(fixture->done, COUNT + fixture->done / 2);
-		assert_int_equal(fixture->block->in_flight, 0);
+		assert_int_equal(fixture->queue->in_flight, 0);
 		/* Ours again: nobody reads or writes it any more. */
 		memset(requests, 0xff, sizeof(requests));
 		memset(data, (int)round, COUNT * SECTOR);

@@ -8,13 +8,17 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
-#define LOGICAL_BLOCK_MIN 512
+#include "options.h"
+
+#define LOGICAL_BLOCK_MIN BLOCK_SECTOR_SIZE
 #define LOGICAL_BLOCK_MAX 4096
 #define PHYSICAL_BLOCK_MAX KIB(64)
 
@@ -38,6 +42,26 @@ static const char *open_remedy(const struct block_image *image, int error)
 	}
 }
 
+#define NULL_PREFIX "null:"
+
+/* "null:SIZE", in whole sectors. */
+static int image_open_null(struct block_image *image, const char *size)
+{
+	int error = option_parse_size(size, 1, &image->null_size);
+
+	if (error || !image->null_size || image->null_size % BLOCK_SECTOR_SIZE ||
+	    image->null_size > INT64_MAX) {
+		log_error(image->log,
+			  "%s: cannot open: no size of a disk (give a multiple of %d bytes, as in "
+			  "\"" NULL_PREFIX "10G\"; a file of that name is \"./" NULL_PREFIX
+			  "...\")",
+			  image->name, BLOCK_SECTOR_SIZE);
+		return -EINVAL;
+	}
+	image->physical_block_size = LOGICAL_BLOCK_MAX;
+	return 0;
+}
+
 static int open_failed(const struct block_image *image, int error)
 {
 	log_error(image->log, "%s: cannot open%s: %s%s", image->name,
@@ -49,8 +73,11 @@ static int open_failed(const struct block_image *image, int error)
 static int image_open_file(struct block_image *image, const char *path)
 {
 	int flags = O_CLOEXEC | (image->read_only ? O_RDONLY : O_RDWR);
+	struct statfs file_system;
 	struct stat info;
 
+	if (strncmp(path, NULL_PREFIX, strlen(NULL_PREFIX)) == 0)
+		return image_open_null(image, path + strlen(NULL_PREFIX));
 	/* Looked at first: to open a FIFO blocks, to open a tape rewinds it. */
 	if (stat(path, &info) < 0)
 		return open_failed(image, errno);
@@ -70,6 +97,8 @@ static int image_open_file(struct block_image *image, const char *path)
 	if (image->fd < 0 || fstat(image->fd, &info) < 0)
 		return open_failed(image, errno);
 	image->is_device = S_ISBLK(info.st_mode);
+	image->in_memory = !image->is_device && fstatfs(image->fd, &file_system) == 0 &&
+			   file_system.f_type == TMPFS_MAGIC;
 	image->physical_block_size = (uint32_t)MIN((uint64_t)info.st_blksize, PHYSICAL_BLOCK_MAX);
 	return 0;
 }
@@ -84,7 +113,7 @@ static int image_lock(struct block_image *image)
 			      .l_whence = SEEK_SET };
 	int error;
 
-	if (fcntl(image->fd, F_OFD_SETLK, &lock) == 0)
+	if (image->fd < 0 || fcntl(image->fd, F_OFD_SETLK, &lock) == 0)
 		return 0;
 	error = errno;
 	if (error != EAGAIN && error != EACCES) {
@@ -104,7 +133,9 @@ int block_image_size(const struct block_image *image, uint64_t *size)
 {
 	struct stat info;
 
-	if (image->is_device) {
+	if (image->fd < 0) {
+		*size = image->null_size;
+	} else if (image->is_device) {
 		if (ioctl(image->fd, BLKGETSIZE64, size) < 0)
 			return -errno;
 	} else {
@@ -198,6 +229,8 @@ static int image_block_sizes(struct block_image *image)
 	int error = 0;
 
 	image->logical_block_size = LOGICAL_BLOCK_MIN;
+	if (image->fd < 0)
+		return 0;
 	if (image->is_device)
 		error = device_block_sizes(image);
 	if (!error && image->direct)
@@ -221,6 +254,8 @@ static bool image_probe_discard(const struct block_image *image)
 
 	if (image->read_only)
 		return false;
+	if (image->fd < 0)
+		return true;
 	if (image->is_device)
 		return ioctl(image->fd, BLKDISCARD, misaligned) == 0 || errno == EINVAL;
 	return fstat(image->fd, &info) == 0 &&

@@ -140,7 +140,7 @@ static int write_buffered(const struct block_image *image, uint8_t *buffer,
 	return 0;
 }
 
-static bool is_aligned(const struct block_image *image, const struct block_request *request)
+bool block_is_aligned(const struct block_image *image, const struct block_request *request)
 {
 	uint64_t bits = request->offset | request->length;
 	uint64_t addresses = 0;
@@ -156,12 +156,11 @@ static bool is_aligned(const struct block_image *image, const struct block_reque
 }
 
 /* A short transfer is rare (a signal, the end of space): what is left goes through the buffer. */
-static int io_read(const struct block_image *image, void *buffer,
-		   const struct block_request *request)
+static int io_read(const struct block_image *image, void *buffer, struct block_request *request)
 {
-	ssize_t n = 0;
+	ssize_t n = (ssize_t)*block_progress(request);
 
-	if (is_aligned(image, request)) {
+	if (!n && block_is_aligned(image, request)) {
 		n = TEMP_FAILURE_RETRY(preadv(image->fd, request->iov,
 					      MIN(request->iov_count, IOV_MAX),
 					      (off_t)request->offset));
@@ -171,12 +170,11 @@ static int io_read(const struct block_image *image, void *buffer,
 	return read_buffered(image, buffer, request, (uint64_t)n);
 }
 
-static int io_write(const struct block_image *image, void *buffer,
-		    const struct block_request *request)
+static int io_write(const struct block_image *image, void *buffer, struct block_request *request)
 {
-	ssize_t n = 0;
+	ssize_t n = (ssize_t)*block_progress(request);
 
-	if (is_aligned(image, request)) {
+	if (!n && block_is_aligned(image, request)) {
 		n = TEMP_FAILURE_RETRY(
 			pwritev2(image->fd, request->iov, MIN(request->iov_count, IOV_MAX),
 				 (off_t)request->offset, request->sync ? RWF_DSYNC : 0));
@@ -190,16 +188,20 @@ static int io_write(const struct block_image *image, void *buffer,
  * After a failed write-back the kernel forgets the pages and the next fdatasync() succeeds; but
  * what the guest wrote is lost, so no later flush may claim otherwise. O_DIRECT has no such pages.
  */
+int block_flush_failed(struct block_image *image, int error)
+{
+	if (!image->direct)
+		__atomic_store_n(&image->flush_error, error, __ATOMIC_RELAXED);
+	return error;
+}
+
 static int io_flush(struct block_image *image)
 {
 	int error = __atomic_load_n(&image->flush_error, __ATOMIC_RELAXED);
 
 	if (error || TEMP_FAILURE_RETRY(fdatasync(image->fd)) == 0)
 		return error;
-	error = -errno;
-	if (!image->direct)
-		__atomic_store_n(&image->flush_error, error, __ATOMIC_RELAXED);
-	return error;
+	return block_flush_failed(image, -errno);
 }
 
 static int io_fallocate(const struct block_image *image, int mode,
@@ -253,8 +255,7 @@ static int io_write_zeroes(struct block_image *image, void *buffer,
 	return error;
 }
 
-static int io_carry_out(struct block_image *image, void *buffer,
-			const struct block_request *request)
+static int io_carry_out(struct block_image *image, void *buffer, struct block_request *request)
 {
 	switch (request->op) {
 	case BLOCK_READ:
@@ -279,17 +280,45 @@ static bool range_is_free(const struct block_image *image, const struct block_ra
 	return true;
 }
 
-static void range_take(struct block_image *image, struct block_range *range)
+static void range_add(struct block_image *image, struct block_range *range)
 {
+	range->next = image->ranges;
+	image->ranges = range;
+}
+
+static void range_of(const struct block_image *image, struct block_range *range,
+		     const struct block_request *request)
+{
+	range->start = align_down(request->offset, image->offset_alignment);
+	range->end = align_up(request->offset + request->length, image->offset_alignment);
+}
+
+static void range_take(struct block_image *image, struct block_range *range,
+		       const struct block_request *request)
+{
+	range_of(image, range, request);
 	pthread_mutex_lock(&image->ranges_lock);
 	while (!range_is_free(image, range))
 		pthread_cond_wait(&image->ranges_changed, &image->ranges_lock);
-	range->next = image->ranges;
-	image->ranges = range;
+	range_add(image, range);
 	pthread_mutex_unlock(&image->ranges_lock);
 }
 
-static void range_give(struct block_image *image, struct block_range *range)
+bool block_range_try(struct block_image *image, struct block_range *range,
+		     const struct block_request *request)
+{
+	bool is_free;
+
+	range_of(image, range, request);
+	pthread_mutex_lock(&image->ranges_lock);
+	is_free = range_is_free(image, range);
+	if (is_free)
+		range_add(image, range);
+	pthread_mutex_unlock(&image->ranges_lock);
+	return is_free;
+}
+
+void block_range_give(struct block_image *image, struct block_range *range)
 {
 	struct block_range **link = &image->ranges;
 
@@ -303,27 +332,26 @@ static void range_give(struct block_image *image, struct block_range *range)
 
 /*
  * A write of part of a block is a read and a write of all of it: nobody else may change the block
- * in between. Without O_DIRECT the page cache sees to that.
+ * in between. Without O_DIRECT the page cache sees to that, and blocks of a sector have no parts.
  */
-static bool needs_range(const struct block_image *image, const struct block_request *request)
+bool block_needs_range(const struct block_image *image, const struct block_request *request)
 {
-	return image->direct && request->op != BLOCK_READ && request->op != BLOCK_FLUSH;
+	return image->direct && image->offset_alignment > BLOCK_SECTOR_SIZE &&
+	       request->op != BLOCK_READ && request->op != BLOCK_FLUSH;
 }
 
-int block_io(struct block_image *image, void *buffer, const struct block_request *request)
+int block_io(struct block_image *image, void *buffer, struct block_request *request)
 {
 	struct block_range range;
 	int error;
 
 	if (!request->length && request->op != BLOCK_FLUSH)
 		return 0;
-	if (!needs_range(image, request))
+	if (!block_needs_range(image, request))
 		return io_carry_out(image, buffer, request);
 
-	range.start = align_down(request->offset, image->offset_alignment);
-	range.end = align_up(request->offset + request->length, image->offset_alignment);
-	range_take(image, &range);
+	range_take(image, &range, request);
 	error = io_carry_out(image, buffer, request);
-	range_give(image, &range);
+	block_range_give(image, &range);
 	return error;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The block engine that works everywhere: a pool of threads that make blocking system calls.
- * Workers know the image and the completion list, and never take the lock of the device.
+ * A pool of threads that make blocking system calls: the block engine that works everywhere, and
+ * the help of others. Workers know the image and the completion list, and never take the lock of
+ * a device.
  */
 #include "block_internal.h"
 
@@ -11,42 +12,46 @@
 #include "thread.h"
 
 /*
+ * @max: workers at most
  * @lock: over what follows
  * @work: there is something in the queue for one of the @idle, or @stop
- * @queue, @queue_tail: requests not begun yet, oldest first
+ * @queue: requests not begun yet, @queued of them
+ * @short_of_threads: one more could not be started
  */
-struct block_threads {
+struct block_pool {
 	struct block_backend *block;
+	unsigned int max;
 	pthread_mutex_t lock;
 	pthread_cond_t work;
-	struct block_request *queue, **queue_tail;
-	unsigned int idle;
-	bool stop;
+	struct block_list queue;
+	unsigned int queued, idle;
+	bool stop, short_of_threads;
 
 	unsigned int count;
 	struct block_worker {
-		struct block_threads *pool;
+		struct block_pool *pool;
 		pthread_t thread;
 		void *buffer;
 	} workers[BLOCK_THREADS_MAX];
 };
 
 /* The oldest request; NULL when it is time to stop. */
-static struct block_request *pool_next(struct block_threads *pool)
+static struct block_request *pool_next(struct block_pool *pool)
 {
 	struct block_request *request;
 
 	pthread_mutex_lock(&pool->lock);
-	while (!pool->queue && !pool->stop) {
+	while (!pool->queue.head && !pool->stop) {
 		pool->idle++;
 		pthread_cond_wait(&pool->work, &pool->lock);
 		pool->idle--;
 	}
-	request = pool->queue;
+	request = pool->queue.head;
 	if (request) {
-		pool->queue = request->next;
-		if (!pool->queue)
-			pool->queue_tail = &pool->queue;
+		pool->queue.head = request->next;
+		if (!pool->queue.head)
+			block_list_init(&pool->queue);
+		pool->queued--;
 	}
 	pthread_mutex_unlock(&pool->lock);
 	return request;
@@ -55,48 +60,16 @@ static struct block_request *pool_next(struct block_threads *pool)
 static void *worker_run(void *arg)
 {
 	struct block_worker *worker = arg;
-	struct block_backend *block = worker->pool->block;
+	struct block_image *image = &worker->pool->block->image;
 	struct block_request *request;
 
 	while ((request = pool_next(worker->pool)))
-		block_complete(block, request, block_io(&block->image, worker->buffer, request));
+		block_complete(request, block_io(image, worker->buffer, request));
 	return NULL;
 }
 
-static void threads_start(struct block_backend *block, struct block_request *head)
-{
-	struct block_threads *pool = block->engine;
-	unsigned int count = 0;
-
-	pthread_mutex_lock(&pool->lock);
-	*pool->queue_tail = head;
-	for (struct block_request *request = head; request; request = request->next) {
-		pool->queue_tail = &request->next;
-		count++;
-	}
-	for (count = MIN(count, pool->idle); count; count--)
-		pthread_cond_signal(&pool->work);
-	pthread_mutex_unlock(&pool->lock);
-}
-
-static void threads_close(struct block_backend *block)
-{
-	struct block_threads *pool = block->engine;
-
-	pthread_mutex_lock(&pool->lock);
-	pool->stop = true;
-	pthread_cond_broadcast(&pool->work);
-	pthread_mutex_unlock(&pool->lock);
-	for (unsigned int i = 0; i < pool->count; i++) {
-		pthread_join(pool->workers[i].thread, NULL);
-		free(pool->workers[i].buffer);
-	}
-	pthread_cond_destroy(&pool->work);
-	pthread_mutex_destroy(&pool->lock);
-	free(pool);
-}
-
-static int worker_create(struct block_threads *pool)
+/* pool->lock held, or nobody else knows the pool. */
+static int worker_create(struct block_pool *pool)
 {
 	struct block_worker *worker = &pool->workers[pool->count];
 	int error;
@@ -116,30 +89,98 @@ static int worker_create(struct block_threads *pool)
 	return 0;
 }
 
-static int threads_open(struct block_backend *block, const struct block_config *config)
+/* One more at a time, while there is more to do than those there are will take. */
+static void pool_grow(struct block_pool *pool)
 {
-	struct block_threads *pool = calloc(1, sizeof(*pool));
-	int error = 0;
+	int error;
+
+	if (pool->queued <= pool->idle || pool->count == pool->max || pool->short_of_threads)
+		return;
+	error = worker_create(pool);
+	if (!error)
+		return;
+	pool->short_of_threads = true;
+	log_warning(pool->block->image.log,
+		    "%s: cannot start worker %u of %u: %s (goes on with fewer)",
+		    pool->block->image.name, pool->count + 1, pool->max, strerror(-error));
+}
+
+void block_pool_start(struct block_pool *pool, struct block_request *head)
+{
+	unsigned int count = 0;
+
+	pthread_mutex_lock(&pool->lock);
+	for (struct block_request *request = head, *next; request; request = next) {
+		next = request->next;
+		block_list_add(&pool->queue, request);
+		count++;
+	}
+	pool->queued += count;
+	pool_grow(pool);
+	for (count = MIN(count, pool->idle); count; count--)
+		pthread_cond_signal(&pool->work);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+void block_pool_close(struct block_pool *pool)
+{
+	if (!pool)
+		return;
+	pthread_mutex_lock(&pool->lock);
+	pool->stop = true;
+	pthread_cond_broadcast(&pool->work);
+	pthread_mutex_unlock(&pool->lock);
+	for (unsigned int i = 0; i < pool->count; i++) {
+		pthread_join(pool->workers[i].thread, NULL);
+		free(pool->workers[i].buffer);
+	}
+	pthread_cond_destroy(&pool->work);
+	pthread_mutex_destroy(&pool->lock);
+	free(pool);
+}
+
+struct block_pool *block_pool_open(struct block_backend *block, unsigned int threads)
+{
+	struct block_pool *pool = calloc(1, sizeof(*pool));
+	int error;
 
 	if (!pool) {
 		log_error(block->image.log, "%s: cannot start: out of memory", block->image.name);
-		return -ENOMEM;
+		errno = ENOMEM;
+		return NULL;
 	}
 	pool->block = block;
-	pool->queue_tail = &pool->queue;
+	pool->max = MIN(MAX(threads, 1U), (unsigned int)BLOCK_THREADS_MAX);
+	block_list_init(&pool->queue);
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->work, NULL);
-	block->engine = pool;
-
-	while (!error && pool->count < config->threads)
-		error = worker_create(pool);
+	error = worker_create(pool);
 	if (!error)
-		return 0;
+		return pool;
 
-	log_error(block->image.log, "%s: cannot start worker %u of %u: %s (try fewer \"threads=\")",
-		  block->image.name, pool->count + 1, config->threads, strerror(-error));
-	threads_close(block);
-	return error;
+	log_error(block->image.log, "%s: cannot start a worker: %s (raise the limit of processes)",
+		  block->image.name, strerror(-error));
+	block_pool_close(pool);
+	errno = -error;
+	return NULL;
+}
+
+/* ---- As an engine ---- */
+
+static int threads_open(struct block_backend *block, const struct block_config *config)
+{
+	block->engine = block_pool_open(block, config->threads);
+	return block->engine ? 0 : -errno;
+}
+
+static void threads_close(struct block_backend *block)
+{
+	block_pool_close(block->engine);
+}
+
+static void threads_start(struct block_queue *queue, struct block_request *head)
+{
+	block_pool_start(queue->block->engine, head);
 }
 
 const struct block_engine_ops block_threads_ops = {

@@ -19,6 +19,8 @@ struct net_kind {
 	int (*open)(struct net_backend *net, const struct net_config *config);
 	void (*close)(struct net_backend *net);
 	int (*set_queues)(struct net_backend *net, unsigned int count);
+	int (*set_queue_loop)(struct net_backend *net, unsigned int queue, struct event_loop *loop,
+			      pthread_mutex_t *lock);
 	int (*queue_fd)(const struct net_backend *net, unsigned int queue);
 	int (*set_header_size)(struct net_backend *net, unsigned int size);
 	unsigned int (*offloads)(const struct net_backend *net);

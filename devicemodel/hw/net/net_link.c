@@ -44,7 +44,8 @@ static void link_parse(struct net_link *link, struct nlmsghdr *header)
 	link->up = !link->gone && (info->ifi_flags & up) == up;
 	for (; RTA_OK(attr, len); attr = RTA_NEXT(attr, len))
 		if (attr->rta_type == IFLA_MTU && RTA_PAYLOAD(attr) >= sizeof(uint32_t))
-			link->mtu = (unsigned int)bytes_get(RTA_DATA(attr), 4);
+			__atomic_store_n(&link->mtu, (unsigned int)bytes_get(RTA_DATA(attr), 4),
+					 __ATOMIC_RELAXED);
 }
 
 /* The answer to our own question: the interface was gone before we could hear of it. */

@@ -68,7 +68,7 @@ static void driver_count_queues(struct virtio_driver *driver)
 	while (driver->queue_count < DRIVER_QUEUES_MAX &&
 	       driver->interface->queue_size(driver, (uint16_t)driver->queue_count))
 		driver->queue_count++;
-	if (!driver->params.legacy)
+	if (!driver->params.legacy && !driver->transport)
 		assert_int_equal(driver_common_in(driver, VIRTIO_PCI_COMMON_NUMQ, 2),
 				 driver->queue_count);
 }
@@ -82,14 +82,34 @@ static void driver_begin(struct virtio_driver *driver)
 	driver->offered = driver->interface->get_features(driver);
 }
 
-struct virtio_driver *driver_open(struct machine *machine, unsigned int slot,
-				  const struct driver_params *params)
+static struct virtio_driver *driver_new(struct machine *machine, const struct driver_params *params)
 {
 	struct virtio_driver *driver = calloc(1, sizeof(*driver));
 
 	assert_non_null(driver);
 	driver->machine = machine;
 	driver->params = *params;
+	return driver;
+}
+
+struct virtio_driver *driver_open_on(struct machine *machine, const struct driver_params *params,
+				     const struct driver_interface *interface, void *transport)
+{
+	struct virtio_driver *driver = driver_new(machine, params);
+
+	driver->params.legacy = false;
+	driver->interface = interface;
+	driver->transport = transport;
+	driver_begin(driver);
+	driver_count_queues(driver);
+	return driver;
+}
+
+struct virtio_driver *driver_open(struct machine *machine, unsigned int slot,
+				  const struct driver_params *params)
+{
+	struct virtio_driver *driver = driver_new(machine, params);
+
 	driver->interface = params->legacy ? &driver_legacy : &driver_modern;
 	assert_true(
 		pci_function_open(&driver->pci, machine, slot & 1 ? PCI_ECAM : PCI_CF8, slot, 0));
@@ -188,7 +208,7 @@ static void driver_setup_vectors(struct virtio_driver *driver)
 
 void driver_start(struct virtio_driver *driver)
 {
-	if (driver->params.msix)
+	if (driver->params.msix && !driver->transport)
 		driver_setup_vectors(driver);
 	for (uint16_t i = 0; i < driver->queue_count; i++)
 		driver_queue_setup(driver, i, 0);
@@ -389,6 +409,8 @@ static bool vector_take(struct virtio_driver *driver, unsigned int vector, uint3
 
 bool driver_queue_interrupt(struct driver_queue *queue)
 {
+	if (queue->driver->interface->interrupted)
+		return queue->driver->interface->interrupted(queue->driver, queue);
 	if (!queue->driver->params.msix)
 		return isr_take(queue->driver, 1);
 	return vector_take(queue->driver, queue->index + 1U, &queue->interrupts_seen);
@@ -396,6 +418,8 @@ bool driver_queue_interrupt(struct driver_queue *queue)
 
 bool driver_config_interrupt(struct virtio_driver *driver)
 {
+	if (driver->interface->interrupted)
+		return driver->interface->interrupted(driver, NULL);
 	if (!driver->params.msix)
 		return isr_take(driver, VIRTIO_PCI_ISR_CONFIG);
 	return vector_take(driver, DRIVER_CONFIG_VECTOR, &driver->config_interrupts_seen);

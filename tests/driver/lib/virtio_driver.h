@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * virtio_driver.h: a virtio driver in user space, over either interface of virtio over PCI.
+ * virtio_driver.h: a virtio driver in user space, over either interface of virtio over PCI, or over
+ * vhost-user (vhost_user_client.h).
  */
 #ifndef TENON_TESTS_VIRTIO_DRIVER_H
 #define TENON_TESTS_VIRTIO_DRIVER_H
@@ -62,6 +63,8 @@ struct driver_region {
 
 /*
  * struct driver_interface - the registers that both interfaces have. @index is a queue.
+ * @interrupted: has @queue (NULL: the configuration) interrupted since the last question? NULL: over
+ *               PCI, which tells itself
  */
 struct driver_interface {
 	uint8_t (*get_status)(struct virtio_driver *driver);
@@ -77,6 +80,7 @@ struct driver_interface {
 	uint64_t (*config_in)(struct virtio_driver *driver, uint32_t offset, unsigned int size);
 	void (*config_out)(struct virtio_driver *driver, uint32_t offset, unsigned int size,
 			   uint32_t value);
+	bool (*interrupted)(struct virtio_driver *driver, struct driver_queue *queue);
 };
 
 /*
@@ -89,6 +93,7 @@ struct virtio_driver {
 	struct driver_params params;
 	struct pci_function pci;
 	const struct driver_interface *interface;
+	void *transport; /* of driver_open_on() */
 	struct driver_region common, isr, device, notify;
 	uint32_t notify_multiplier;
 	uint64_t offered, accepted;
@@ -102,6 +107,10 @@ struct virtio_driver {
 struct virtio_driver *driver_open(struct machine *machine, unsigned int slot,
 				  const struct driver_params *params);
 void driver_close(struct virtio_driver *driver);
+
+/* The same of a device that is not on the PCI bus. @transport is @interface's. */
+struct virtio_driver *driver_open_on(struct machine *machine, const struct driver_params *params,
+				     const struct driver_interface *interface, void *transport);
 
 /*
  * Accept @features as far as they are offered and @params have them; true if the device agrees.

@@ -8,8 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "dirty_log.h"
 #include "logger.h"
 #include "virtio_transport.h"
+#include "vq_inflight.h"
 
 #define CHAINS_PER_TURN 1024
 
@@ -35,7 +37,8 @@ static void vq_clear_chains(struct vqueue_info *vq)
 static void vq_clear(struct vqueue_info *vq)
 {
 	vq->enabled = false;
-	vq->broken = false;
+	vq->broken = vq->error_pending = false;
+	virtio_queue_poll_update(vq);
 	vq->size = vq->size_written = vq->size_max;
 	vq->desc_addr = vq->driver_addr = vq->device_addr = 0;
 	vq->desc = vq->driver_area = vq->device_area = NULL;
@@ -43,13 +46,20 @@ static void vq_clear(struct vqueue_info *vq)
 	vq->last_avail = vq->avail_shadow = 0;
 	vq->used_idx = vq->published = 0;
 	vq->packed = vq->avail_wrap = vq->used_wrap = false;
+	vq_inflight_detach(vq);
+	vq_dirty_forget(vq);
 	vq_clear_chains(vq);
 }
 
+/* vq->lock held: queues that share the device's lock are worked on with all others' held as well. */
 static void vq_notify_device(struct virtio_common *vc, struct vqueue_info *vq)
 {
-	if (!vq->enabled || vq->broken || vq->offloaded || !vc->running)
+	bool shared = vq->lock == vc->lock;
+
+	if (!virtio_queue_usable(vq))
 		return;
+	if (shared)
+		virtio_lock_queues(vc);
 	/* A driver that adds buffers as fast as they are used must not keep others waiting. */
 	vq->turn = CHAINS_PER_TURN;
 	vq->in_turn = true;
@@ -57,9 +67,16 @@ static void vq_notify_device(struct virtio_common *vc, struct vqueue_info *vq)
 	vq->in_turn = false;
 	if (!vq->turn)
 		vc->transport->kick_later(vc, vq);
+	if (shared)
+		virtio_unlock_queues(vc);
 }
 
-void virtio_queue_enable(struct virtio_common *vc, struct vqueue_info *vq)
+void virtio_queue_notify(struct vqueue_info *vq)
+{
+	vq_notify_device(vq->vc, vq);
+}
+
+static void queue_enable(struct virtio_common *vc, struct vqueue_info *vq)
 {
 	int error;
 
@@ -88,10 +105,18 @@ void virtio_queue_enable(struct virtio_common *vc, struct vqueue_info *vq)
 		return;
 	}
 	vq->enabled = true;
+	virtio_queue_poll_update(vq);
 	vc->transport->status_changed(vc);
 	/* Buffers may be there already, without a kick (virtio 1.4, 2.6.1.2). */
 	if (vc->features_final)
 		vq_notify_device(vc, vq);
+}
+
+void virtio_queue_enable(struct virtio_common *vc, struct vqueue_info *vq)
+{
+	virtio_lock_queues(vc);
+	queue_enable(vc, vq);
+	virtio_unlock_queues(vc);
 }
 
 int virtio_queue_restore(struct virtio_common *vc, struct vqueue_info *vq)
@@ -114,6 +139,7 @@ int virtio_queue_restore(struct virtio_common *vc, struct vqueue_info *vq)
 	vq->used_idx = vq->published = used_idx;
 	vq->avail_wrap = avail_wrap;
 	vq->used_wrap = used_wrap;
+	vq->armed_at = (uint16_t)(last_avail | (vq->packed ? avail_wrap << 15 : 0));
 	return 0;
 }
 
@@ -121,15 +147,18 @@ void virtio_queue_reset(struct virtio_common *vc, struct vqueue_info *vq)
 {
 	uint16_t vector = vq->msix_vector;
 
+	virtio_lock_queues(vc);
 	if (vq->enabled && vc->ops->queue_reset)
 		vc->ops->queue_reset(vc, vq);
 	vq_clear(vq);
 	vq->msix_vector = vector;
 	vc->transport->status_changed(vc);
+	virtio_unlock_queues(vc);
 }
 
 /* ---- status and features ---- */
 
+/* All locks held. */
 static void virtio_update_running(struct virtio_common *vc)
 {
 	bool started =
@@ -137,6 +166,34 @@ static void virtio_update_running(struct virtio_common *vc)
 
 	vc->running = started && !vc->quiesced && !vc->suspended &&
 		      !(vc->status & VIRTIO_CONFIG_S_NEEDS_RESET);
+	for (unsigned int i = 0; i < vc->nvq; i++)
+		virtio_queue_poll_update(&vc->vqs[i]);
+}
+
+static void virtio_device_break(struct virtio_common *vc)
+{
+	for (unsigned int i = 0; i < vc->nvq; i++) {
+		vc->vqs[i].broken = true;
+		vc->vqs[i].error_pending = false;
+	}
+	if (vc->status & VIRTIO_CONFIG_S_NEEDS_RESET)
+		return;
+	vc->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+	virtio_update_running(vc);
+	virtio_stop_offload(vc);
+	/* virtio 1.4, 2.1.2 */
+	if (vc->status & VIRTIO_CONFIG_S_DRIVER_OK)
+		vc->transport->notify_config(vc);
+}
+
+void virtio_errors_finish(struct virtio_common *vc)
+{
+	for (unsigned int i = 0; i < vc->nvq; i++) {
+		if (!vc->vqs[i].error_pending)
+			continue;
+		virtio_device_break(vc);
+		return;
+	}
 }
 
 void virtio_device_error(struct virtio_common *vc, struct vqueue_info *vq, const char *fmt, ...)
@@ -152,16 +209,16 @@ void virtio_device_error(struct virtio_common *vc, struct vqueue_info *vq, const
 			     vq->index, text);
 	else
 		log_guest_of(vc->log, vc, "%s: %s; the device needs a reset", vc->name, text);
-	for (unsigned int i = 0; i < vc->nvq; i++)
-		vc->vqs[i].broken = true;
-	if (vc->status & VIRTIO_CONFIG_S_NEEDS_RESET)
+	/* Who holds this queue's lock, and not all, does what can be done with that. */
+	if (vq && vq->lock != vc->lock && !vc->queues_locked) {
+		vq->broken = vq->error_pending = true;
+		virtio_queue_poll_update(vq);
+		event_set_timer(vc->error_timer, EVENT_SOON, 0);
 		return;
-	vc->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
-	virtio_update_running(vc);
-	virtio_stop_offload(vc);
-	/* virtio 1.4, 2.1.2 */
-	if (vc->status & VIRTIO_CONFIG_S_DRIVER_OK)
-		vc->transport->notify_config(vc);
+	}
+	virtio_lock_queues(vc);
+	virtio_device_break(vc);
+	virtio_unlock_queues(vc);
 }
 
 /* What changed while it was suspended shows from now on (3.4.2-3); true if anything did. */
@@ -176,6 +233,7 @@ static bool virtio_config_release(struct virtio_common *vc)
 
 void virtio_reset_dev(struct virtio_common *vc)
 {
+	virtio_lock_queues(vc);
 	vc->status = 0;
 	vc->legacy_driver = false;
 	vc->features_final = false;
@@ -190,6 +248,7 @@ void virtio_reset_dev(struct virtio_common *vc)
 	memset(&vc->negotiated_caps, 0, sizeof(vc->negotiated_caps));
 	vc->isr = 0;
 	vc->transport->status_changed(vc);
+	virtio_unlock_queues(vc);
 }
 
 void virtio_set_driver_features(struct virtio_common *vc, unsigned int word, uint32_t value)
@@ -321,7 +380,7 @@ static uint8_t status_filter(struct virtio_common *vc, uint8_t status)
 	return status;
 }
 
-void virtio_set_status(struct virtio_common *vc, uint8_t status)
+static void set_status(struct virtio_common *vc, uint8_t status)
 {
 	uint8_t old = vc->status;
 	bool starts;
@@ -341,18 +400,40 @@ void virtio_set_status(struct virtio_common *vc, uint8_t status)
 		virtio_scan_queues(vc);
 }
 
+void virtio_set_status(struct virtio_common *vc, uint8_t status)
+{
+	virtio_lock_queues(vc);
+	set_status(vc, status);
+	virtio_unlock_queues(vc);
+}
+
+/* A legacy driver may use its queues before DRIVER_OK (virtio 1.4, 3.1.2). */
+static void legacy_kick(struct virtio_common *vc, const struct vqueue_info *vq)
+{
+	if (!vc->legacy_driver || !vq->enabled || vc->features_final)
+		return;
+	virtio_lock_queues(vc);
+	features_finalize(vc);
+	virtio_unlock_queues(vc);
+}
+
 void virtio_queue_kick(struct virtio_common *vc, uint32_t index)
 {
+	struct vqueue_info *vq;
+
 	if (index >= vc->nvq)
 		return;
-	if (vc->vqs[index].offloaded) {
-		vc->transport->kick_later(vc, &vc->vqs[index]);
+	vq = &vc->vqs[index];
+	if (vq->offloaded) {
+		vc->transport->kick_later(vc, vq);
 		return;
 	}
-	/* A legacy driver may use its queues before DRIVER_OK (virtio 1.4, 3.1.2). */
-	if (vc->legacy_driver && vc->vqs[index].enabled)
-		features_finalize(vc);
-	vq_notify_device(vc, &vc->vqs[index]);
+	legacy_kick(vc, vq);
+	if (vq->lock != vc->lock)
+		pthread_mutex_lock(vq->lock);
+	virtio_queue_notify(vq);
+	if (vq->lock != vc->lock)
+		pthread_mutex_unlock(vq->lock);
 }
 
 void virtio_legacy_access(struct virtio_common *vc)
@@ -369,8 +450,11 @@ uint32_t virtio_config_read(struct virtio_common *vc, uint64_t offset, unsigned 
 
 	if (offset >= vc->ops->cfgsize || size > sizeof(value))
 		return 0;
-	if (vc->ops->cfgread && !vc->suspended)
+	if (vc->ops->cfgread && !vc->suspended) {
+		virtio_lock_queues(vc);
 		vc->ops->cfgread(vc, (uint32_t)offset, size);
+		virtio_unlock_queues(vc);
+	}
 	memcpy(&value, config + offset, MIN(size, vc->ops->cfgsize - offset));
 	return value;
 }
@@ -380,9 +464,12 @@ void virtio_config_write(struct virtio_common *vc, uint64_t offset, unsigned int
 {
 	if (vc->suspended) /* 3.4.2-2 */
 		return;
-	if (size <= sizeof(value) && range_contains(0, vc->ops->cfgsize, offset, size) &&
-	    vc->ops->cfgwrite)
-		vc->ops->cfgwrite(vc, (uint32_t)offset, size, value);
+	if (size > sizeof(value) || !range_contains(0, vc->ops->cfgsize, offset, size) ||
+	    !vc->ops->cfgwrite)
+		return;
+	virtio_lock_queues(vc);
+	vc->ops->cfgwrite(vc, (uint32_t)offset, size, value);
+	virtio_unlock_queues(vc);
 }
 
 void virtio_config_changed(struct virtio_common *vc)
@@ -402,19 +489,24 @@ void virtio_quiesce(struct virtio_common *vc)
 {
 	if (vc->quiesced)
 		return;
+	virtio_lock_queues(vc);
+	virtio_errors_finish(vc); /* what is saved now must be whole */
 	if (vc->ops->quiesce && !vc->suspended)
 		vc->ops->quiesce(vc);
 	vc->quiesced = true;
 	virtio_update_running(vc);
+	virtio_unlock_queues(vc);
 }
 
 void virtio_resume(struct virtio_common *vc)
 {
 	if (!vc->quiesced)
 		return;
+	virtio_lock_queues(vc);
 	vc->quiesced = false;
 	virtio_update_running(vc);
 	if (vc->ops->resume && !vc->suspended)
 		vc->ops->resume(vc);
 	virtio_scan_queues(vc);
+	virtio_unlock_queues(vc);
 }

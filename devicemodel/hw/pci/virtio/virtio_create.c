@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "dirty_log.h"
 #include "virtio_transport.h"
+#include "vq_inflight.h"
 
 #define COMMON(member) offsetof(struct virtio_common, member)
 
@@ -50,6 +52,17 @@ const struct option_desc virtio_common_options[] = {
 	  .offset = COMMON(opt_msix),
 	  .def = "on",
 	  .help = "interrupts by MSI-X; off leaves one MSI and the line" },
+	{ .name = "iothread",
+	  .type = OPTION_STRING,
+	  .offset = COMMON(opt_iothread),
+	  .help = "threads of --iothread that work on its queues, in turn: NAME+NAME; else its "
+		  "own" },
+	{ .name = "poll",
+	  .type = OPTION_ENUM,
+	  .offset = COMMON(opt_poll),
+	  .choices = "off|adaptive|on",
+	  .def = "adaptive",
+	  .help = "look for requests without being notified: while it pays, or always" },
 	{ .name = "queue_size",
 	  .type = OPTION_UINT,
 	  .offset = COMMON(opt_queue_size),
@@ -91,13 +104,17 @@ static void virtio_offer_common(struct virtio_common *vc)
 static void virtio_free_queues(struct virtio_common *vc)
 {
 	for (unsigned int i = 0; vc->vqs && i < vc->nvq; i++) {
+		vq_inflight_detach(&vc->vqs[i]);
+		vq_dirty_forget(&vc->vqs[i]);
 		free(vc->vqs[i].slots);
 		free(vc->vqs[i].order);
 		free(vc->vqs[i].free_slots);
+		pthread_mutex_destroy(&vc->vqs[i].own_lock);
 	}
 	free(vc->vqs);
 	vc->vqs = NULL;
 	vc->nvq = 0;
+	vc->queues_alone = false;
 }
 
 static int vq_create(struct virtio_common *vc, struct vqueue_info *vq, uint16_t index)
@@ -110,6 +127,8 @@ static int vq_create(struct virtio_common *vc, struct vqueue_info *vq, uint16_t 
 	vq->msix_vector = VIRTIO_NO_VECTOR;
 	vq->kick_fd = vq->call_fd = -1;
 	vq->ops = &vq_split_ops;
+	pthread_mutex_init(&vq->own_lock, NULL);
+	virtio_queue_place(vq);
 	vq->slots = calloc(size, sizeof(*vq->slots));
 	vq->order = calloc(size, sizeof(*vq->order));
 	vq->free_slots = calloc(size, sizeof(*vq->free_slots));
@@ -127,8 +146,11 @@ int virtio_set_queues(struct virtio_common *vc, unsigned int count)
 	if (!vc->vqs)
 		return -ENOMEM;
 	vc->nvq = (uint16_t)count;
-	for (unsigned int i = 0; !error && i < count; i++)
-		error = vq_create(vc, &vc->vqs[i], (uint16_t)i);
+	for (unsigned int i = 0; i < count; i++) {
+		int failed = vq_create(vc, &vc->vqs[i], (uint16_t)i);
+
+		error = error ? error : failed;
+	}
 	return error;
 }
 
@@ -154,8 +176,10 @@ static void virtio_free(struct virtio_common *vc)
 static int virtio_init(struct virtio_common *vc)
 {
 	const struct virtio_ops *ops = vc->ops;
-	int error = virtio_set_queues(vc, ops->nvq);
+	int error = virtio_threads_choose(vc);
 
+	if (!error)
+		error = virtio_set_queues(vc, ops->nvq);
 	if (error)
 		return error;
 	vc->config = calloc(1, ops->cfgsize ? ops->cfgsize : 1);
@@ -168,7 +192,12 @@ static int virtio_init(struct virtio_common *vc)
 	if (error)
 		return error;
 	error = virtio_check_offered(vc);
-	if (error && ops->deinit)
+	if (!error)
+		error = virtio_threads_start(vc);
+	if (!error)
+		return 0;
+	virtio_threads_stop(vc);
+	if (ops->deinit)
 		ops->deinit(vc);
 	return error;
 }
@@ -208,7 +237,10 @@ int virtio_linkup(struct virtio_common *vc, const struct virtio_ops *ops, const 
 
 void virtio_unlink(struct virtio_common *vc)
 {
+	virtio_lock_queues(vc);
+	virtio_threads_stop(vc);
 	if (vc->ops->deinit)
 		vc->ops->deinit(vc);
+	virtio_unlock_queues(vc);
 	virtio_free(vc);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * virtio-net: the network device (virtio 1.4, 5.1) on a tap: life cycle, queues, features,
+ * virtio-net: the network device (virtio 1.4, 5.1): life cycle, queues, features,
  * configuration space.
  */
 #include <errno.h>
@@ -258,10 +258,12 @@ static int net_check_options(struct virtio_net *net)
 {
 	const struct virtio_common *vc = &net->vc;
 
-	if (!net->opt_tap == !net->opt_fd)
-		log_error(vc->log,
-			  "%s: give either tap=NAME, the host's interface, or fd=N, an open tap",
-			  vc->name);
+	if (net->opt_backend == NET_TAP && !net->opt_tap == !net->opt_fd)
+		log_error(
+			vc->log,
+			"%s: give either tap=NAME, the host's interface, or fd=N, an open tap, or "
+			"backend=user, which needs neither",
+			vc->name);
 	else if (net->opt_mac[0] & 1)
 		log_error(vc->log,
 			  "%s: mac=%02x:...: a multicast address cannot be a device's (make the "
@@ -344,9 +346,20 @@ static int net_init_pairs(struct virtio_net *net)
 static int net_open_backend(struct virtio_net *net)
 {
 	struct virtio_common *vc = &net->vc;
-	struct net_config config = { .tap = net->opt_tap,
-				     .fd = net->opt_fd ? (int)net->opt_fd : -1,
-				     .queues = net->pair_count };
+	const struct net_config config = {
+		.kind = (enum net_backend_kind)net->opt_backend,
+		.tap = net->opt_tap,
+		.fd = net->opt_fd ? (int)net->opt_fd : -1,
+		.path = net->opt_path,
+		.local = net->opt_local,
+		.server = net->opt_server,
+		.hostfwd = net->opt_hostfwd,
+		.network = net->opt_net,
+		.hostname = net->opt_hostname,
+		.dns = net->opt_dns,
+		.restricted = net->opt_restrict,
+		.queues = net->pair_count,
+	};
 
 	net->backend =
 		net_open(vc->log, vc->name, &config, vc->loop, vc->lock, &net_backend_ops, net);
@@ -387,6 +400,27 @@ static const struct option_desc net_options[] = {
 	  .help = "the host's tap interface, created for the time being if it does not exist" },
 	{ "fd", OPTION_UINT, .offset = offsetof(struct virtio_net, opt_fd), .min = 3, .max = INT_MAX,
 	  .help = "file descriptor of an open tap, instead of tap=" },
+	{ "backend", OPTION_ENUM, .offset = offsetof(struct virtio_net, opt_backend), .def = "tap",
+	  .choices = "tap|user|passt|stream|dgram",
+	  .help = "what is at the other end: a tap, NAT without privileges, passt, or a Unix socket" },
+	{ "path", OPTION_STRING, .offset = offsetof(struct virtio_net, opt_path),
+	  .help = "with backend=passt, stream or dgram: the socket of the other end" },
+	{ "server", OPTION_BOOL, .offset = offsetof(struct virtio_net, opt_server), .def = "off",
+	  .help = "with backend=stream: listen at path= instead" },
+	{ "local", OPTION_STRING, .offset = offsetof(struct virtio_net, opt_local),
+	  .help = "with backend=dgram: the socket to receive on" },
+	{ "net", OPTION_STRING, .offset = offsetof(struct virtio_net, opt_net),
+	  .help = "with backend=user: the guest's network, 10.0.2.0/24 by default" },
+	{ "hostfwd", OPTION_STRING, .offset = offsetof(struct virtio_net, opt_hostfwd),
+	  .help = "with backend=user: ports of the host that lead to the guest, as in "
+		  "tcp:127.0.0.1:2222-:22; several joined by +" },
+	{ "hostname", OPTION_STRING, .offset = offsetof(struct virtio_net, opt_hostname),
+	  .help = "with backend=user: the name that DHCP gives the guest" },
+	{ "dns", OPTION_STRING, .offset = offsetof(struct virtio_net, opt_dns),
+	  .help = "with backend=user: the name server that DHCP tells of; inside net= it stands for "
+		  "the host's" },
+	{ "restrict", OPTION_BOOL, .offset = offsetof(struct virtio_net, opt_restrict), .def = "off",
+	  .help = "with backend=user: the guest reaches nothing outside, but what hostfwd= lets in" },
 	{ "mac", OPTION_MAC, .offset = offsetof(struct virtio_net, opt_mac),
 	  .help = "the device's address, by default made of the VM's name and the device's place" },
 	{ "mtu", OPTION_UINT, .offset = offsetof(struct virtio_net, opt_mtu), .min = MTU_MIN,
@@ -408,7 +442,7 @@ static const struct option_desc net_options[] = {
 };
 
 VIRTIO_DEVICE(virtio_net, {
-	.name = "virtio-net", .summary = "Ethernet over a tap interface of the host",
+	.name = "virtio-net", .summary = "Ethernet over a tap of the host, NAT in user space, passt or Unix sockets",
 	.device_id = VIRTIO_ID_NET, .nvq = NET_PAIR_QUEUES + 1, .queue_size = NET_QUEUE_SIZE,
 	.priv_size = sizeof(struct virtio_net), .cfgsize = CONFIG_SIZE,
 	.features = { { BIT64(VIRTIO_NET_F_MAC) | BIT64(VIRTIO_NET_F_STATUS) |

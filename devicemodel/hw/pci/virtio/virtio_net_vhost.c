@@ -99,6 +99,17 @@ static const char *option_obstacle(const struct virtio_net *net)
 	return NULL;
 }
 
+/* The kernel moves frames between the rings and a tap's descriptor, nothing else. */
+static int vhost_check_backend(const struct virtio_net *net)
+{
+	if (net_queue_fd(net->backend, 0) >= 0)
+		return 0;
+	log_error(net->vc.log,
+		  "%s: vhost: the kernel's vhost-net needs a tap (drop vhost, or use backend=tap)",
+		  net->vc.name);
+	return -EOPNOTSUPP;
+}
+
 int net_vhost_init(struct virtio_net *net)
 {
 	bool optional = net->opt_vhost == NET_VHOST_AUTO;
@@ -107,6 +118,11 @@ int net_vhost_init(struct virtio_net *net)
 
 	if (net->opt_vhost == NET_VHOST_OFF)
 		return 0;
+	if (optional && net_queue_fd(net->backend, 0) < 0)
+		return 0;
+	error = vhost_check_backend(net);
+	if (error)
+		return error;
 	error = vhost_open_all(net, optional);
 	if (error)
 		return optional ? 0 : error;
@@ -226,9 +242,9 @@ void net_vhost_stop(struct virtio_net *net)
 static int vhost_switch_on(struct virtio_net *net)
 {
 	const char *obstacle;
-	int error = 0;
+	int error = vhost_check_backend(net);
 
-	if (net->pairs[0].vhost_fd < 0)
+	if (!error && net->pairs[0].vhost_fd < 0)
 		error = vhost_open_all(net, false);
 	if (error || net->vhost.running)
 		return error;

@@ -21,6 +21,7 @@ int virtio_queue_offload(struct virtio_common *vc, struct vqueue_info *vq)
 	error = vc->transport->offload(vc, vq, true);
 	if (error)
 		vq->offloaded = false;
+	virtio_queue_poll_update(vq);
 	return error;
 }
 
@@ -45,6 +46,7 @@ void virtio_queue_take_back(struct virtio_common *vc, struct vqueue_info *vq, ui
 	vq->offloaded = false;
 	if (vq->enabled)
 		idle = vq->ops->take_back(vq, last_avail);
+	virtio_queue_poll_update(vq);
 	if (vc->transport->offload(vc, vq, false))
 		log_error(vc->log, "%s: queue %u cannot be taken back from the kernel", vc->name,
 			  vq->index);

@@ -21,7 +21,7 @@ static void on_kick(void *arg, uint32_t events)
 		return;
 	}
 	if (read(vq->kick_fd, &count, sizeof(count)) == sizeof(count))
-		virtio_queue_kick(vq->vc, vq->index);
+		virtio_queue_notify(vq);
 }
 
 void virtio_kick_later(struct virtio_common *vc, struct vqueue_info *vq)
@@ -52,7 +52,8 @@ int virtio_kicks_create(struct virtio_pci *vp)
 		vq->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (vq->kick_fd < 0)
 			return -errno;
-		vq->kick_source = virtio_add_event(vc, vq->kick_fd, EPOLLIN, on_kick, vq);
+		vq->kick_source =
+			event_add_fd(vq->loop, vq->kick_fd, EPOLLIN, vq->lock, on_kick, vq);
 		if (!vq->kick_source)
 			return -errno;
 	}

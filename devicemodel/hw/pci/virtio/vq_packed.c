@@ -5,7 +5,9 @@
  */
 #include <errno.h>
 
+#include "dirty_log.h"
 #include "virtio_transport.h"
+#include "vq_inflight.h"
 
 #define DESC_ALIGN 16
 #define EVENT_ALIGN 4
@@ -40,6 +42,7 @@ static int packed_enable(struct vqueue_info *vq)
 	for (uint16_t i = 0; i < vq->size; i++)
 		vq->free_slots[i] = (uint16_t)(vq->size - 1 - i);
 	vq->kicks_armed = true;
+	vq->armed_at = EVENT_WRAP;
 	return 0;
 }
 
@@ -48,40 +51,69 @@ static void device_event_write(struct vqueue_info *vq, uint16_t off_wrap, uint16
 {
 	__atomic_store_n((uint32_t *)vq->device_area, off_wrap | (uint32_t)flags << 16,
 			 __ATOMIC_RELAXED);
+	if (vq->dirty)
+		vq_dirty_event(vq);
 }
 
-static bool desc_available(const struct vqueue_info *vq)
+static bool desc_available(const struct vqueue_info *vq, uint16_t position, bool wrap)
 {
-	uint16_t flags = __atomic_load_n(&packed_ring(vq)[vq->last_avail].flags, __ATOMIC_ACQUIRE);
+	uint16_t flags = __atomic_load_n(&packed_ring(vq)[position].flags, __ATOMIC_ACQUIRE);
 
-	return !!(flags & DESC_F_AVAIL) == vq->avail_wrap &&
-	       !!(flags & DESC_F_USED) != vq->avail_wrap;
+	return !!(flags & DESC_F_AVAIL) == wrap && !!(flags & DESC_F_USED) != wrap;
 }
 
-static void kicks_arm(struct vqueue_info *vq)
+/* Ask for a kick with the buffer at vq->armed_at. */
+static void kicks_want(struct vqueue_info *vq)
 {
 	if (vq->event_idx)
-		device_event_write(vq,
-				   (uint16_t)(vq->last_avail | (vq->avail_wrap ? EVENT_WRAP : 0)),
-				   VRING_PACKED_EVENT_FLAG_DESC);
+		device_event_write(vq, vq->armed_at, VRING_PACKED_EVENT_FLAG_DESC);
 	else
 		device_event_write(vq, 0, VRING_PACKED_EVENT_FLAG_ENABLE);
-	vq->kicks_armed = true;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static void kicks_disarm(struct vqueue_info *vq)
+{
+	vq->kicks_armed = false;
+	if (!vq->polled)
+		device_event_write(vq, 0, VRING_PACKED_EVENT_FLAG_DISABLE);
+}
+
+/* Hear of the next buffer; the caller looks again afterwards. */
+static void kicks_arm(struct vqueue_info *vq)
+{
+	vq->kicks_armed = true;
+	vq->told = false;
+	vq->armed_at = (uint16_t)(vq->last_avail | (vq->avail_wrap ? EVENT_WRAP : 0));
+	if (!vq->polled)
+		kicks_want(vq);
 }
 
 static bool packed_has_descs(struct vqueue_info *vq)
 {
-	if (!desc_available(vq)) {
+	if (!desc_available(vq, vq->last_avail, vq->avail_wrap)) {
 		kicks_arm(vq);
-		if (!desc_available(vq))
+		if (!desc_available(vq, vq->last_avail, vq->avail_wrap))
 			return false;
 	}
-	if (vq->kicks_armed) {
-		device_event_write(vq, 0, VRING_PACKED_EVENT_FLAG_DISABLE);
-		vq->kicks_armed = false;
-	}
+	if (vq->kicks_armed)
+		kicks_disarm(vq);
 	return true;
+}
+
+static bool packed_has_new(const struct vqueue_info *vq)
+{
+	return desc_available(vq, vq->armed_at & (EVENT_WRAP - 1), vq->armed_at & EVENT_WRAP);
+}
+
+static void packed_set_polled(struct vqueue_info *vq)
+{
+	if (!vq->kicks_armed)
+		return;
+	if (vq->polled)
+		device_event_write(vq, 0, VRING_PACKED_EVENT_FLAG_DISABLE);
+	else
+		kicks_want(vq);
 }
 
 static struct vring_packed_desc desc_read(const void *table, unsigned int index)
@@ -133,6 +165,8 @@ static const char *pop_list(struct vqueue_info *vq, struct vq_chain *chain, int 
 		struct vring_packed_desc desc = desc_read(vq->desc, position);
 		const char *wrong;
 
+		if (vq->inflight)
+			vq_inflight_desc(vq, &desc);
 		*id = desc.id; /* of the last one counts (2.8.6) */
 		if (desc.flags & VRING_DESC_F_INDIRECT) {
 			if (*descs > 1 || desc.flags & VRING_DESC_F_NEXT)
@@ -181,6 +215,23 @@ static const char *packed_pop(struct vqueue_info *vq, struct vq_chain *chain, in
 	return NULL;
 }
 
+/* What the ring has in its place may be a used entry by now. */
+static const char *packed_pop_again(struct vqueue_info *vq, struct vq_chain *chain, int n_iov,
+				    const struct vring_packed_desc *copies, unsigned int count)
+{
+	const char *wrong = NULL;
+
+	if (count == 1 && copies->flags & VRING_DESC_F_INDIRECT)
+		return pop_indirect(vq, chain, n_iov, copies);
+	for (unsigned int i = 0; i < count && !wrong; i++) {
+		if (copies[i].flags & VRING_DESC_F_INDIRECT)
+			return "indirect descriptor in a list (2.8.19)";
+		wrong = vq_chain_add(vq, chain, n_iov, copies[i].addr, copies[i].len,
+				     copies[i].flags & VRING_DESC_F_WRITE);
+	}
+	return wrong;
+}
+
 /* The device has the chain @idx no more. */
 static uint16_t slot_free(struct vqueue_info *vq, uint16_t idx)
 {
@@ -219,6 +270,8 @@ static void packed_push(struct vqueue_info *vq, uint16_t idx, uint32_t len)
 		__atomic_store_n(&desc->flags, flags, __ATOMIC_RELEASE);
 	else
 		vq->batch_flags = flags;
+	if (vq->dirty)
+		vq_dirty_ring(vq, vq->used_idx * sizeof(*desc), sizeof(*desc));
 	vq->batch_descs += vq->slots[idx].descs;
 	advance(vq, &vq->used_idx, &vq->used_wrap, slot_free(vq, idx));
 }
@@ -244,18 +297,61 @@ static bool packed_publish(struct vqueue_info *vq, bool used_all)
 	if (!descs)
 		return false;
 	__atomic_store_n(&packed_ring(vq)[vq->published].flags, vq->batch_flags, __ATOMIC_RELEASE);
+	if (vq->dirty)
+		vq_dirty_ring(vq, vq->published * sizeof(struct vring_packed_desc),
+			      sizeof(struct vring_packed_desc));
 	vq->published = vq->used_idx;
 	vq->batch_descs = 0;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return driver_wants_event(vq, vq->used_idx, (uint16_t)(vq->used_idx - descs));
 }
 
+/*
+ * Entries behind the first of a batch say "used" before the driver is to see them. Of a batch that
+ * was never shown they say it still, and would be believed once the entry before them is used.
+ */
+static void used_entries_take_back(struct vqueue_info *vq, uint16_t position, bool wrap,
+				   uint32_t count)
+{
+	for (; count; count--) {
+		uint16_t *flags = &packed_ring(vq)[position].flags;
+		uint16_t value = __atomic_load_n(flags, __ATOMIC_RELAXED);
+
+		if (!!(value & DESC_F_USED) == wrap) {
+			value &= (uint16_t) ~(DESC_F_AVAIL | DESC_F_USED);
+			value |= (uint16_t)(wrap ? DESC_F_AVAIL : DESC_F_USED);
+			__atomic_store_n(flags, value, __ATOMIC_RELEASE);
+			if (vq->dirty)
+				vq_dirty_ring(vq, position * sizeof(struct vring_packed_desc),
+					      sizeof(struct vring_packed_desc));
+		}
+		advance(vq, &position, &wrap, 1);
+	}
+}
+
+static int packed_go_on(struct vqueue_info *vq, uint16_t used_idx, bool used_wrap, uint32_t taken)
+{
+	if (used_idx >= vq->size || taken > vq->size)
+		return -EBADMSG;
+	used_entries_take_back(vq, used_idx, used_wrap, taken);
+	vq->used_idx = vq->published = vq->last_avail = used_idx;
+	vq->used_wrap = vq->avail_wrap = used_wrap;
+	vq->batch_descs = 0;
+	vq->descs_in_use = (uint16_t)taken;
+	advance(vq, &vq->last_avail, &vq->avail_wrap, (uint16_t)taken);
+	return 0;
+}
+
 const struct vq_ops vq_packed_ops = {
 	.name = "packed",
 	.enable = packed_enable,
 	.has_descs = packed_has_descs,
+	.has_new = packed_has_new,
+	.set_polled = packed_set_polled,
 	.pop = packed_pop,
 	.unpop = packed_unpop,
 	.push = packed_push,
 	.publish = packed_publish,
+	.go_on = packed_go_on,
+	.pop_again = packed_pop_again,
 };

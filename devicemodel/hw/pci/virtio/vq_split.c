@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 
+#include "dirty_log.h"
 #include "virtio_transport.h"
 
 #define DESC_ALIGN 16
@@ -49,6 +50,7 @@ static int split_enable(struct vqueue_info *vq)
 	vq->last_avail = vq->avail_shadow = 0;
 	vq->used_idx = vq->published = 0;
 	vq->kicks_armed = true;
+	vq->armed_at = 0;
 	return 0;
 }
 
@@ -67,23 +69,65 @@ static bool avail_refresh(struct vqueue_info *vq)
 	return idx != vq->last_avail;
 }
 
+/* What the driver is asked for is in the device's part of the ring. */
+static void kicks_dirty(const struct vqueue_info *vq)
+{
+	uint64_t behind = offsetof(struct vring_used, ring[vq->size]);
+
+	vq_dirty_ring(vq, vq->event_idx ? behind : offsetof(struct vring_used, flags), 2);
+}
+
+/* Ask for a kick with the buffer at @at (virtio 1.4, 2.7.10). */
+static void kicks_want(const struct vqueue_info *vq, uint16_t at)
+{
+	if (vq->event_idx)
+		__atomic_store_n(avail_event(vq), at, __ATOMIC_RELAXED);
+	else
+		__atomic_store_n(&used_ring(vq)->flags, 0, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (vq->dirty)
+		kicks_dirty(vq);
+}
+
 /* While there are buffers to work on, kicks only cost: the next look finds them anyway. */
 static void kicks_disarm(struct vqueue_info *vq)
 {
 	vq->kicks_armed = false;
-	if (!vq->event_idx)
-		__atomic_store_n(&used_ring(vq)->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
+	if (vq->event_idx || vq->polled)
+		return;
+	__atomic_store_n(&used_ring(vq)->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
+	if (vq->dirty)
+		kicks_dirty(vq);
 }
 
-/* Ask for a kick with the next buffer (virtio 1.4, 2.7.10); the caller looks again afterwards. */
+/* Hear of the next buffer; the caller looks again afterwards. */
 static void kicks_arm(struct vqueue_info *vq)
 {
-	if (vq->event_idx)
-		__atomic_store_n(avail_event(vq), vq->last_avail, __ATOMIC_RELAXED);
-	else
-		__atomic_store_n(&used_ring(vq)->flags, 0, __ATOMIC_RELAXED);
 	vq->kicks_armed = true;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	vq->told = false;
+	vq->armed_at = vq->last_avail;
+	if (!vq->polled)
+		kicks_want(vq, vq->armed_at);
+}
+
+static bool split_has_new(const struct vqueue_info *vq)
+{
+	return __atomic_load_n(&avail_ring(vq)->idx, __ATOMIC_ACQUIRE) != vq->armed_at;
+}
+
+/* With EVENT_IDX a kick that is asked for behind the next buffer comes once in 65,536. */
+static void split_set_polled(struct vqueue_info *vq)
+{
+	if (!vq->kicks_armed)
+		return;
+	if (!vq->polled)
+		kicks_want(vq, vq->armed_at);
+	else if (vq->event_idx)
+		__atomic_store_n(avail_event(vq), (uint16_t)(vq->armed_at - 1), __ATOMIC_RELAXED);
+	else
+		__atomic_store_n(&used_ring(vq)->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
+	if (vq->dirty)
+		kicks_dirty(vq);
 }
 
 static bool split_has_descs(struct vqueue_info *vq)
@@ -203,6 +247,15 @@ static const char *split_pop(struct vqueue_info *vq, struct vq_chain *chain, int
 	return wrong;
 }
 
+static const char *split_pop_again(struct vqueue_info *vq, struct vq_chain *chain, int n_iov,
+				   const struct vring_packed_desc *copies, unsigned int count)
+{
+	struct walk walk = { .vq = vq, .chain = chain, .n_iov = n_iov };
+
+	walk_enter(&walk, vq->desc, vq->size);
+	return walk_chain(&walk, chain->idx);
+}
+
 static void split_unpop(struct vqueue_info *vq, uint16_t idx)
 {
 	vq->last_avail--;
@@ -214,6 +267,8 @@ static void split_push(struct vqueue_info *vq, uint16_t idx, uint32_t len)
 
 	elem->id = idx;
 	elem->len = len;
+	if (vq->dirty)
+		vq_dirty_ring(vq, (uint64_t)((char *)elem - (char *)used_ring(vq)), sizeof(*elem));
 	vq->used_idx++;
 }
 
@@ -226,6 +281,8 @@ static bool split_publish(struct vqueue_info *vq, bool used_all)
 		return false;
 	__atomic_store_n(&used_ring(vq)->idx, new, __ATOMIC_RELEASE);
 	vq->published = new;
+	if (vq->dirty)
+		vq_dirty_ring(vq, offsetof(struct vring_used, idx), sizeof(new));
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 
 	if (vq->notify_on_empty && used_all &&
@@ -257,13 +314,30 @@ static bool split_take_back(struct vqueue_info *vq, uint16_t last_avail)
 	return used == last_avail;
 }
 
+static int split_go_on(struct vqueue_info *vq, uint16_t used_idx, bool used_wrap, uint32_t taken)
+{
+	uint16_t last_avail = (uint16_t)(used_idx + taken);
+	uint16_t avail = __atomic_load_n(&avail_ring(vq)->idx, __ATOMIC_ACQUIRE);
+
+	if (taken > vq->size || (uint16_t)(avail - used_idx) > vq->size ||
+	    (uint16_t)(avail - used_idx) < taken)
+		return -EBADMSG;
+	vq->last_avail = vq->avail_shadow = last_avail;
+	vq->used_idx = vq->published = used_idx;
+	return 0;
+}
+
 const struct vq_ops vq_split_ops = {
 	.name = "split",
 	.enable = split_enable,
 	.has_descs = split_has_descs,
+	.has_new = split_has_new,
+	.set_polled = split_set_polled,
 	.pop = split_pop,
 	.unpop = split_unpop,
 	.push = split_push,
 	.publish = split_publish,
 	.take_back = split_take_back,
+	.go_on = split_go_on,
+	.pop_again = split_pop_again,
 };

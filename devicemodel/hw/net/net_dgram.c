@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The back end that sends each frame as a datagram to one Unix socket, and receives on another:
+ * two virtual machines, each with the other's local= as its path=. Who is not there, or does not
+ * read, gets nothing; the link is always up, for nobody tells.
+ */
+#include <errno.h>
+#include <linux/virtio_net.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "net_internal.h"
+#include "virtio.h"
+
+#define HEADER sizeof(struct virtio_net_hdr_v1)
+#define IOV 1024 /* IOV_MAX */
+
+/*
+ * @local, @device, @inode: the file made by us, so that no other is removed; @local is "" while
+ * there is none
+ */
+struct net_dgram {
+	struct net_backend base;
+	int fd;
+	struct sockaddr_un peer;
+	char local[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	dev_t device;
+	ino_t inode;
+	struct event_source *source;
+	bool receiving;
+	struct iovec iov[IOV];
+};
+
+static struct net_dgram *dgram_of(const struct net_backend *base)
+{
+	return container_of(base, struct net_dgram, base);
+}
+
+/* ---- Frames ---- */
+
+static void on_dgram(void *arg, uint32_t events)
+{
+	struct net_dgram *dgram = arg;
+
+	if (dgram->receiving)
+		dgram->base.ops->readable(dgram->base.arg, 0);
+}
+
+static int dgram_send(struct net_backend *base, unsigned int queue, const struct iovec *iov,
+		      int count)
+{
+	struct net_dgram *dgram = dgram_of(base);
+	struct msghdr message = { .msg_name = &dgram->peer,
+				  .msg_namelen = sizeof(dgram->peer),
+				  .msg_iov = dgram->iov };
+	uint64_t len = iov_length(iov, count);
+
+	if (len <= HEADER)
+		return -EINVAL;
+	count = iov_slice(iov, count, HEADER, len - HEADER, dgram->iov, IOV);
+	if (count < 0)
+		return count;
+	message.msg_iovlen = (size_t)count;
+	return sendmsg(dgram->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static ssize_t dgram_receive(struct net_backend *base, unsigned int queue, const struct iovec *iov,
+			     int count)
+{
+	static const struct virtio_net_hdr_v1 header;
+	struct net_dgram *dgram = dgram_of(base);
+	struct msghdr message = { .msg_iov = dgram->iov };
+	uint64_t room = iov_length(iov, count);
+	ssize_t len;
+	int sliced;
+
+	if (room <= HEADER)
+		return -EINVAL;
+	sliced = iov_slice(iov, count, HEADER, room - HEADER, dgram->iov, IOV);
+	if (sliced < 0)
+		return sliced;
+	message.msg_iovlen = (size_t)sliced;
+	len = recvmsg(dgram->fd, &message, MSG_DONTWAIT);
+	if (len < 0)
+		return -errno;
+	return (ssize_t)iov_from_buf(iov, count, 0, &header, HEADER) + len;
+}
+
+static void dgram_set_receive(struct net_backend *base, unsigned int queue, bool on)
+{
+	struct net_dgram *dgram = dgram_of(base);
+
+	if (on == dgram->receiving)
+		return;
+	dgram->receiving = on;
+	event_set_events(dgram->source, on ? EPOLLIN : 0);
+}
+
+static bool dgram_link_up(const struct net_backend *base)
+{
+	return true;
+}
+
+/* ---- Life cycle ---- */
+
+static int fill_address(const struct net_backend *net, const char *option, const char *path,
+			struct sockaddr_un *address)
+{
+	*address = (struct sockaddr_un) { .sun_family = AF_UNIX };
+	if (strlen(path) < sizeof(address->sun_path)) {
+		memcpy(address->sun_path, path, strlen(path) + 1);
+		return 0;
+	}
+	log_error(net->log, "%s: %s=%s: the path is too long (use at most %zu bytes)", net->what,
+		  option, path, sizeof(address->sun_path) - 1);
+	return -ENAMETOOLONG;
+}
+
+/* A socket that nobody has open any more is replaced. False: that is not what is there. */
+static bool remove_stale(const struct sockaddr_un *address)
+{
+	struct stat stat;
+	bool stale;
+	int fd;
+
+	if (lstat(address->sun_path, &stat) < 0)
+		return true; /* gone */
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || !S_ISSOCK(stat.st_mode))
+		stale = false;
+	else
+		stale = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+			errno == ECONNREFUSED;
+	if (fd >= 0)
+		close(fd);
+	return stale && !unlink(address->sun_path);
+}
+
+static int dgram_bind(struct net_dgram *dgram, const char *local)
+{
+	const struct net_backend *net = &dgram->base;
+	struct sockaddr_un address;
+	struct stat stat;
+	int error = fill_address(net, "local", local, &address);
+
+	if (error)
+		return error;
+	error = bind(dgram->fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+	if (error == -EADDRINUSE && remove_stale(&address))
+		error = bind(dgram->fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno
+											  : 0;
+	if (!error && lstat(local, &stat) < 0)
+		error = -errno;
+	if (error) {
+		errno = -error;
+		log_error(net->log, "%s: local=%s: cannot make the socket: %m (%s)", net->what,
+			  local,
+			  error == -EADDRINUSE ? "something else is there: use another path"
+					       : "use a path in a directory of yours");
+		return error;
+	}
+	memcpy(dgram->local, address.sun_path, sizeof(dgram->local));
+	dgram->device = stat.st_dev;
+	dgram->inode = stat.st_ino;
+	return 0;
+}
+
+static void dgram_close(struct net_backend *net)
+{
+	struct net_dgram *dgram = dgram_of(net);
+	struct stat stat;
+
+	event_remove(dgram->source);
+	if (dgram->local[0] && !lstat(dgram->local, &stat) && stat.st_dev == dgram->device &&
+	    stat.st_ino == dgram->inode)
+		unlink(dgram->local);
+	if (dgram->fd >= 0)
+		close(dgram->fd);
+}
+
+static int dgram_start(struct net_dgram *dgram, const struct net_config *config)
+{
+	const struct net_backend *net = &dgram->base;
+	int error = fill_address(net, "path", config->path, &dgram->peer);
+
+	if (error)
+		return error;
+	dgram->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (dgram->fd >= 0) {
+		error = dgram_bind(dgram, config->local);
+		if (error)
+			return error;
+		dgram->source = event_add_fd(net->loop, dgram->fd, 0, net->lock, on_dgram, dgram);
+		if (dgram->source)
+			return 0;
+	}
+	error = -errno;
+	log_error(net->log, "%s: backend=dgram: cannot set up the socket: %m", net->what);
+	return error;
+}
+
+static int dgram_open(struct net_backend *net, const struct net_config *config)
+{
+	struct net_dgram *dgram = dgram_of(net);
+	int error;
+
+	dgram->fd = -1;
+	if (!config->local) {
+		log_error(net->log,
+			  "%s: backend=dgram needs local=, the socket to receive on (give "
+			  "local=FILE, which the peer has as its path=)",
+			  net->what);
+		return -EINVAL;
+	}
+	error = dgram_start(dgram, config);
+	if (error)
+		dgram_close(net);
+	return error;
+}
+
+const struct net_kind net_kind_dgram = {
+	.name = "dgram",
+	.priv_size = sizeof(struct net_dgram),
+	.open = dgram_open,
+	.close = dgram_close,
+	.send = dgram_send,
+	.receive = dgram_receive,
+	.set_receive = dgram_set_receive,
+	.link_up = dgram_link_up,
+};
