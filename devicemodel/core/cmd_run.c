@@ -23,7 +23,8 @@ enum {
 	OPT_HUGE_PAGES,
 	OPT_DEBUG_EXIT,
 	OPT_PLUGIN,
-	OPT_CONTROL
+	OPT_CONTROL,
+	OPT_IOTHREAD
 };
 
 static const struct option long_options[] = {
@@ -41,6 +42,7 @@ static const struct option long_options[] = {
 	{ "log", required_argument, NULL, OPT_LOG },
 	{ "plugin", required_argument, NULL, OPT_PLUGIN },
 	{ "control", required_argument, NULL, OPT_CONTROL },
+	{ "iothread", required_argument, NULL, OPT_IOTHREAD },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -63,6 +65,8 @@ static const char run_help[] =
 	"      --hv auto|acrn|kvm|test,socket=PATH\n"
 	"                           hypervisor port (default auto); --hv help lists them and their "
 	"options\n"
+	"      --iothread NAME[,cpus=LIST]\n"
+	"                           a thread that devices with iothread=NAME share; LIST as 0+2-3\n"
 	"  -k, --kernel FILE        Linux bzImage, or ELF vmlinux with a PVH entry\n"
 	"  -l, --lpc comN,BACKEND   UART com1..com4; BACKEND: stdio, pty[:LINK], tty:PATH,\n"
 	"                           file:PATH, socket:PATH[:server], null\n"
@@ -162,6 +166,8 @@ static int parse_option(struct launch *launch, int option, const char *arg)
 	case OPT_CONTROL:
 		launch->vm.control = arg;
 		return 0;
+	case OPT_IOTHREAD:
+		return launch_add_iothread(launch, arg);
 	case OPT_PLUGIN:
 		return virtio_plugin_load(&launch->log, arg);
 	}

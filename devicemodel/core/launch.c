@@ -10,6 +10,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "iothread.h"
 #include "pci_core.h"
 
 struct launch *launch_new(const char *prefix)
@@ -60,6 +61,12 @@ int launch_add_uart(struct launch *launch, const char *spec)
 	return add_spec(launch, "-l", launch->uarts, &launch->uart_count, PLATFORM_UARTS, spec);
 }
 
+int launch_add_iothread(struct launch *launch, const char *spec)
+{
+	return add_spec(launch, "--iothread", launch->iothreads, &launch->iothread_count,
+			LAUNCH_IOTHREADS_MAX, spec);
+}
+
 /* Signals come through a descriptor; blocked before any thread exists, so that none is interrupted. */
 static int signals_open(struct logger *log)
 {
@@ -94,6 +101,19 @@ static void on_signal(void *arg, uint32_t events)
 		vm_power_button(signals->ctx);
 }
 
+static int add_iothreads(struct launch *launch, struct vmctx *ctx)
+{
+	ctx->iothreads = iothreads_create(&launch->log);
+	if (!ctx->iothreads) {
+		log_error(&launch->log, "%s: out of memory", ctx->config.name);
+		return -ENOMEM;
+	}
+	for (unsigned int i = 0; i < launch->iothread_count; i++)
+		if (iothreads_add(ctx->iothreads, launch->iothreads[i]))
+			return -EINVAL;
+	return 0;
+}
+
 static int add_devices(struct launch *launch, struct vmctx *ctx)
 {
 	for (unsigned int i = 0; i < launch->uart_count; i++)
@@ -111,7 +131,7 @@ static int run_vm(struct launch *launch, struct vmctx *ctx, int signal_fd)
 	struct event_source *source;
 	int status;
 
-	if (add_devices(launch, ctx))
+	if (add_iothreads(launch, ctx) || add_devices(launch, ctx))
 		return VM_END_BAD_ARGUMENTS;
 	source = event_add_fd(ctx->main_loop, signal_fd, EPOLLIN, NULL, on_signal, &signals);
 	if (!source) {

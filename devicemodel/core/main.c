@@ -18,6 +18,9 @@ static int cmd_help(int argc, char **argv)
 	      "       tenon devices NAME         the options of one device\n"
 	      "       tenon devices --plugin FILE.so [NAME]   with those of a plugin\n"
 	      "       tenon check-device DEVICE  try a device (tenon check-device --help)\n"
+	      "       tenon serve -s DEVICE --socket PATH   serve a device over vhost-user (tenon "
+	      "serve "
+	      "--help)\n"
 	      "       tenon control PATH COMMAND ask a running VM (tenon control --help)\n"
 	      "       tenon version\n"
 	      "       tenon help\n",
@@ -65,18 +68,22 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-	{ "run", cmd_run },	    { "devices", cmd_devices }, { "check-device", cmd_check },
-	{ "control", cmd_control }, { "version", cmd_version }, { "--version", cmd_version },
-	{ "help", cmd_help },	    { "--help", cmd_help },	{ "-h", cmd_help },
+	{ "run", cmd_run },	      { "devices", cmd_devices }, { "check-device", cmd_check },
+	{ "control", cmd_control },   { "serve", cmd_serve },	  { "version", cmd_version },
+	{ "--version", cmd_version }, { "help", cmd_help },	  { "--help", cmd_help },
+	{ "-h", cmd_help },
 };
 
 /* By any path: /usr/bin/acrn-dm is a link to tenon. */
-static bool called_acrn_dm(const char *path)
+static const char *called_name(const char *path)
 {
 	const char *slash = path ? strrchr(path, '/') : NULL;
 
-	return path && !strcmp(slash ? slash + 1 : path, "acrn-dm");
+	return slash ? slash + 1 : path ? path : "";
 }
+
+/* So are /usr/libexec/tenon/vhost-user-blk and the like, as QEMU's conventions name back ends. */
+#define VHOST_USER_NAME "vhost-user-"
 
 /* What is opened later must not become standard input, output or error by chance. */
 static void open_standard_files(void)
@@ -88,9 +95,13 @@ static void open_standard_files(void)
 
 int main(int argc, char **argv)
 {
+	const char *name = called_name(argc ? argv[0] : NULL);
+
 	open_standard_files();
-	if (called_acrn_dm(argv[0]))
+	if (!strcmp(name, "acrn-dm"))
 		return cmd_acrn_dm(argc, argv);
+	if (!strncmp(name, VHOST_USER_NAME, strlen(VHOST_USER_NAME)))
+		return cmd_serve_as(name + strlen(VHOST_USER_NAME), argc, argv);
 	for (unsigned int i = 0; argc > 1 && i < ARRAY_SIZE(commands); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run(argc - 1, argv + 1);

@@ -12,6 +12,7 @@
 
 #include "arch.h"
 #include "control.h"
+#include "iothread.h"
 #include "pci_core.h"
 #include "platform.h"
 #include "vm.h"
@@ -368,6 +369,8 @@ static int vm_start(struct vmctx *ctx)
 	if (error)
 		return error;
 	error = event_loop_start_thread(ctx->io_loop);
+	if (!error && ctx->iothreads)
+		error = iothreads_start(ctx->iothreads);
 	if (!error)
 		error = ctx->hv->start(ctx);
 	if (error)
@@ -398,11 +401,14 @@ void vm_destroy(struct vmctx *ctx)
 		ctx->hv->pause(ctx);
 	if (ctx->io_loop)
 		event_loop_stop_thread(ctx->io_loop);
+	if (ctx->iothreads)
+		iothreads_stop(ctx->iothreads);
 	pci_bus_destroy(ctx);
 	platform_destroy(ctx);
 	if (ctx->hv)
 		ctx->hv->destroy(ctx);
 	guest_memory_destroy(&ctx->memory);
+	iothreads_destroy(ctx->iothreads);
 	event_loop_destroy(ctx->io_loop);
 	event_loop_destroy(ctx->main_loop);
 	event_clock_destroy(ctx->clock);

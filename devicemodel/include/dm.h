@@ -15,6 +15,7 @@
 #include "util.h"
 
 struct control;
+struct iothreads;
 struct pci_bus;
 struct platform;
 
@@ -73,6 +74,8 @@ struct vm_config {
  * @clock: virtual time, if the port has that, and @clock_start: its calendar time at 0 (UTC)
  * @main_loop: event loop of the thread that called vm_run(): life cycle, signals, platform, characters
  * @io_loop: event loop of the thread that serves devices: kicks, taps, completions
+ * @iothreads: threads of single devices, or NULL: @io_loop serves all. Set before devices are added;
+ *             the VM starts, stops and destroys them
  */
 struct vmctx {
 	struct vm_config config;
@@ -86,6 +89,7 @@ struct vmctx {
 	struct guest_memory memory;
 	struct io_space pio, mmio;
 	struct event_loop *main_loop, *io_loop;
+	struct iothreads *iothreads;
 	struct pci_bus *pci;
 	struct platform *platform;
 	struct control *control;

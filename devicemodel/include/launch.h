@@ -10,12 +10,14 @@
 #include "platform.h"
 
 #define LAUNCH_DEVICES_MAX 256
+#define LAUNCH_IOTHREADS_MAX 64
 
 /**
  * struct launch - one VM to be launched; strings are the caller's.
  * @hv: as in --hv
  * @devices: as in -s of tenon run
  * @uarts: as in -l of tenon run
+ * @iothreads: as in --iothread of tenon run
  */
 struct launch {
 	struct vm_config vm;
@@ -25,6 +27,8 @@ struct launch {
 	unsigned int device_count;
 	const char *uarts[PLATFORM_UARTS];
 	unsigned int uart_count;
+	const char *iothreads[LAUNCH_IOTHREADS_MAX];
+	unsigned int iothread_count;
 };
 
 /** launch_new() - one CPU, port auto, nothing else; messages begin with @prefix. NULL: no memory. */
@@ -41,6 +45,9 @@ int launch_add_device(struct launch *launch, const char *spec) __must_check;
 
 /** launch_add_uart() - the argument of -l of tenon run. 0 or -errno after one log line. */
 int launch_add_uart(struct launch *launch, const char *spec) __must_check;
+
+/** launch_add_iothread() - the argument of --iothread of tenon run. 0 or -errno after one log line. */
+int launch_add_iothread(struct launch *launch, const char *spec) __must_check;
 
 /**
  * launch_run() - make the VM with its devices, run it to its end, undo everything. Blocks the

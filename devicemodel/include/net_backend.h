@@ -42,7 +42,7 @@ struct net_backend_ops {
 };
 
 /* In the order of the choices of "backend". */
-enum net_backend_kind { NET_TAP, NET_USER, NET_PASST, NET_STREAM, NET_DGRAM };
+enum net_backend_kind { NET_TAP, NET_USER, NET_PASST, NET_STREAM, NET_DGRAM, NET_NULL };
 
 /**
  * struct net_config - which back end, and how.
@@ -57,6 +57,7 @@ enum net_backend_kind { NET_TAP, NET_USER, NET_PASST, NET_STREAM, NET_DGRAM };
  * @network: NET_USER: IPv4 network as ADDRESS/BITS, NULL: 10.0.2.0/24
  * @hostname, @dns: NET_USER: what DHCP says, or NULL
  * @restricted: NET_USER: the guest reaches nothing outside, but for @hostfwd's answers
+ * @rx_size: NET_NULL: bytes of the frames that come without end, 0: none comes
  * @queues: 1..NET_BACKEND_QUEUES_MAX; 1 with @fd
  */
 struct net_config {
@@ -67,6 +68,7 @@ struct net_config {
 	bool server;
 	const char *hostfwd, *network, *hostname, *dns;
 	bool restricted;
+	unsigned int rx_size;
 	unsigned int queues;
 };
 

@@ -3,7 +3,7 @@
  * pci_core.h: PCI functions and the buses they sit on: config space (4 KiB), BARs, INTx, MSI, MSI-X.
  *
  * Locks, outermost first: the bus's config lock (config accesses, BAR moves), a function's lock
- * (all its callbacks), the bus's INTx lock.
+ * (all its callbacks), its interrupt lock, the bus's INTx lock.
  */
 #ifndef TENON_PCI_CORE_H
 #define TENON_PCI_CORE_H
@@ -87,7 +87,12 @@ struct pci_msix_entry {
 	uint32_t control;
 };
 
-/** struct pci_vdev - one PCI function. */
+/**
+ * struct pci_vdev - one PCI function.
+ * @intr_lock: what an interrupt depends on and leaves behind, so that threads without @lock can send
+ *             one: MSI, MSI-X and the command register are written with both held, pending bits and
+ *             the line with this one
+ */
 struct pci_vdev {
 	const struct pci_vdev_ops *dev_ops;
 	const void *type_arg; /* pci_kind.arg (virtio: the device's ops) */
@@ -96,6 +101,7 @@ struct pci_vdev {
 	uint8_t bus, slot, func;
 	char name[40]; /* "virtio-blk@00:03.0", for messages */
 	pthread_mutex_t lock;
+	pthread_mutex_t intr_lock;
 	void *arg; /* the device's own */
 
 	uint8_t cfgdata[PCI_CFG_SIZE];
@@ -222,23 +228,41 @@ int pci_load_devices(struct vmctx *ctx, struct state_reader *reader) __must_chec
 /* Interrupts (pci_intr.c). */
 
 int pci_lintr_request(struct pci_vdev *dev) __must_check; /* INTA; vdev_init */
-void pci_lintr_assert(struct pci_vdev *dev); /* dev->lock held */
-void pci_lintr_deassert(struct pci_vdev *dev); /* dev->lock held */
-void pci_lintr_update(struct pci_vdev *dev); /* command, MSI or MSI-X enable changed */
+void pci_lintr_assert(struct pci_vdev *dev); /* any thread */
+void pci_lintr_deassert(struct pci_vdev *dev); /* any thread */
+void pci_lintr_update(struct pci_vdev *dev); /* command, MSI or MSI-X enable changed; dev->lock held */
+
+/**
+ * pci_interrupt() - interrupt in the way that the guest chose: MSI-X @vector (beyond the table: not at
+ * all), or else @bits are set in *@isr, and the MSI or the line follows. Any thread. -EINVAL: the
+ * message leads nowhere.
+ */
+int pci_interrupt(struct pci_vdev *dev, unsigned int vector, uint8_t *isr, uint8_t bits);
+
+/** pci_isr_set() - set @bits in *@isr, whatever the guest chose. Any thread. */
+void pci_isr_set(struct pci_vdev *dev, uint8_t *isr, uint8_t bits);
+
+/** pci_isr_read() - *@isr, which reading clears, with the line. Any thread. */
+uint8_t pci_isr_read(struct pci_vdev *dev, uint8_t *isr);
 
 int pci_emul_add_msicap(struct pci_vdev *dev, unsigned int count) __must_check;
 /** pci_emul_add_msixcap() - @count vectors, table at 0 of MEM32 BAR @baridx, allocated here, PBA behind. */
 int pci_emul_add_msixcap(struct pci_vdev *dev, unsigned int count, int baridx) __must_check;
-bool pci_msi_enabled(const struct pci_vdev *dev);
-bool pci_msix_enabled(const struct pci_vdev *dev);
+bool pci_msi_enabled(const struct pci_vdev *dev); /* dev->lock held */
+bool pci_msix_enabled(const struct pci_vdev *dev); /* dev->lock held */
 
-/** pci_generate_msi() - message @index; kept pending while masked. dev->lock held. -EINVAL if MSI is off. */
+/** pci_generate_msi() - message @index; kept pending while masked. Any thread. -EINVAL if MSI is off. */
 int pci_generate_msi(struct pci_vdev *dev, unsigned int index);
-/** pci_generate_msix() - vector @index; kept pending while masked. dev->lock held. -EINVAL if MSI-X is off. */
+/** pci_generate_msix() - vector @index; kept pending while masked. Any thread. -EINVAL if MSI-X is off. */
 int pci_generate_msix(struct pci_vdev *dev, unsigned int index);
 uint64_t pci_emul_msix_tread(struct pci_vdev *dev, uint64_t offset, unsigned int size);
 void pci_emul_msix_twrite(struct pci_vdev *dev, uint64_t offset, unsigned int size, uint64_t value);
-void pci_msi_config_written(struct pci_vdev *dev, unsigned int offset, unsigned int size);
+
+/** pci_intr_config_write() - merge a guest's write into config space (@merge), with what it does to interrupts. */
+void pci_intr_config_write(struct pci_vdev *dev, unsigned int offset, unsigned int size,
+			   uint32_t value,
+			   void (*merge)(struct pci_vdev *dev, unsigned int offset,
+					 unsigned int size, uint32_t value));
 void pci_msix_free(struct pci_vdev *dev);
 
 /*

@@ -47,7 +47,8 @@ def at_most(value, text):
 class Row:
     """
     One line of a table: what was measured, the samples of each side, round by round. The peer is
-    the side named second; without one there is no ratio. @more: larger figures are better.
+    best of the others; without one there is no ratio. @more: larger figures are better. @aside:
+    sides that are shown only, since they do not do the same work.
     """
 
     def __init__(self, work, unit, more=True, target=None):
@@ -57,6 +58,7 @@ class Row:
         self.target = target
         self.samples = {}
         self.missing = {}
+        self.aside = set()
         self.profile = None
 
     def add(self, side, value):
@@ -69,7 +71,7 @@ class Row:
         return statistics.median(self.samples[side])
 
     def peers(self):
-        return [side for side in self.samples if side != OURS]
+        return [side for side in self.samples if side != OURS and side not in self.aside]
 
     def best_peer(self):
         peers = self.peers()

@@ -60,6 +60,14 @@ def output_of(*command):
     return made.stdout
 
 
+def build_program(row, name):
+    """One of the programs in C in this folder, linked statically: it runs in any guest."""
+    program = row.folder / name
+    output_of("gcc", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-static", "-o", program,
+              PROJECT / f"tests/uml/{name}.c")
+    return program
+
+
 def listens(pid, path):
     """Does a process listen at @path? Asked without a connection, which it would take for its peer."""
     if not os.path.exists(path):

@@ -161,25 +161,26 @@ static void messages_in_pieces(void **state)
 	struct front_end *front = served_create(state)->front;
 	struct {
 		struct vhost_user_header header;
-		uint64_t value;
+		struct vhost_user_vring_state base;
 		struct vhost_user_header question;
+		struct vhost_user_vring_state ring;
 	} __attribute__((packed)) stream = {
-		{ VHOST_USER_SET_STATUS, VHOST_USER_VERSION, 8 },
-		1,
-		{ VHOST_USER_GET_STATUS, VHOST_USER_VERSION, 0 },
+		{ VHOST_USER_SET_VRING_BASE, VHOST_USER_VERSION, 8 },
+		{ 0 },
+		{ VHOST_USER_GET_VRING_BASE, VHOST_USER_VERSION, 8 },
+		{ 0 },
 	};
 	struct front_message reply;
 
 	assert_int_equal(front_begin(front), 0);
 	for (size_t step = 1; step <= sizeof(stream); step += step < 4 ? 1 : 12) {
-		stream.value =
-			VIRTIO_CONFIG_S_ACKNOWLEDGE | (step & 1 ? VIRTIO_CONFIG_S_DRIVER : 0);
+		stream.base.num = (uint32_t)step * 7;
 		for (size_t at = 0; at < sizeof(stream); at += step)
 			assert_int_equal(front_send_raw(front->socket, (char *)&stream + at,
 							MIN(step, sizeof(stream) - at), NULL, 0),
 					 0);
 		assert_int_equal(front_receive(front->socket, &reply, FRONT_TIMEOUT_MS), 0);
-		assert_int_equal(reply.payload.u64, stream.value);
+		assert_int_equal(reply.payload.state.num, stream.base.num);
 	}
 }
 
@@ -325,20 +326,6 @@ static void status_is_kept(void **state)
 	assert_int_equal(driver_status(served->driver), 0);
 }
 
-/* FEATURES_OK does not stick if the features do not go together (virtio 1.4, 2.2.2). */
-static void bad_features_do_not_stick(void **state)
-{
-	struct served *served = served_create(state);
-	struct front_end *front = served->front;
-
-	assert_int_equal(front_begin(front), 0);
-	served->driver = front_driver_open(front, &served_packed);
-	assert_int_equal(front_set_features(front, BIT64(VIRTIO_F_RING_PACKED)), 0);
-	driver_set_status(served->driver, VIRTIO_CONFIG_S_FEATURES_OK);
-	assert_false(driver_status(served->driver) & VIRTIO_CONFIG_S_FEATURES_OK);
-	driver_restart(served->driver);
-}
-
 /* A driver that breaks the protocol: NEEDS_RESET, the ring's error eventfd, and reset heals. */
 static void broken_driver(void **state)
 {
@@ -348,11 +335,6 @@ static void broken_driver(void **state)
 	uint64_t count;
 	int token;
 
-	driver_set_status(driver, 0);
-	driver_close(driver);
-	served->driver = driver = front_driver_open(served->front, &served_split);
-	assert_true(driver_negotiate(driver, driver->offered));
-	driver_start(driver);
 	assert_int_equal(driver_add_buf(driver_queue(driver, 1), bad, 1, 1, &token), 0);
 	driver_kick(driver_queue(driver, 1));
 	for (int i = 0; !(driver_status(driver) & VIRTIO_CONFIG_S_NEEDS_RESET); i++) {
@@ -366,7 +348,8 @@ static void broken_driver(void **state)
 		served_write(driver, i, i, i);
 		served_verify(driver, i, i, i);
 	}
-	assert_int_equal(back_end_logged(&served->back_end, "virtio-blk"), 1);
+	assert_int_equal(back_end_logged(&served->back_end, "queue 1: descriptor points outside"),
+			 1);
 }
 
 /* RESET_DEVICE: as new, at any time, with requests in flight too; memory and eventfds stay. */
@@ -419,6 +402,7 @@ static void next_front_end_waits(void **state)
 	struct virtio_driver *driver = served_run(served, &served_split);
 	struct front_end *next = front_create(served->machine);
 	int socket = front_connect(served->back_end.socket);
+	struct front_message reply;
 
 	assert_true(socket >= 0);
 	front_attach(next, socket);
@@ -427,13 +411,9 @@ static void next_front_end_waits(void **state)
 	served_write(driver, 0, 0, 1); /* the first is served */
 	front_hang_up(served->front);
 	next->timeout_ms = FRONT_TIMEOUT_MS;
-	/* its GET_FEATURES is answered now; the rest follows */
-	{
-		struct front_message reply;
-
-		assert_int_equal(front_receive(next->socket, &reply, FRONT_TIMEOUT_MS), 0);
-		assert_int_equal(reply.header.request, VHOST_USER_GET_FEATURES);
-	}
+	/* Now its GET_FEATURES is answered. */
+	assert_int_equal(front_receive(next->socket, &reply, FRONT_TIMEOUT_MS), 0);
+	assert_int_equal(reply.header.request, VHOST_USER_GET_FEATURES);
 	assert_int_equal(front_begin(next), 0);
 	front_destroy(next);
 }
@@ -446,8 +426,14 @@ static void nothing_is_left_of_the_last_one(void **state)
 
 	for (unsigned int i = 0; i < 10; i++) {
 		served_connect(served);
-		served_run(served, i & 1 ? &served_packed : &served_split);
+		assert_int_equal(front_begin(served->front), 0);
+		assert_int_equal(
+			front_set_features(served->front,
+					   BIT64(VIRTIO_F_VERSION_1) |
+						   (i & 1 ? BIT64(VIRTIO_F_RING_PACKED) : 0)),
+			0);
 		assert_int_equal(front_inflight_get(served->front, 4, 128), 0);
+		served_run(served, i & 1 ? &served_packed : &served_split);
 		served_write(served->driver, 0, i, i);
 		front_hang_up(served->front);
 		driver_close(served->driver);
@@ -482,7 +468,6 @@ int main(void)
 		PROTOCOL_TEST(config_changes),
 		PROTOCOL_TEST(channel_is_ignored),
 		PROTOCOL_TEST(status_is_kept),
-		PROTOCOL_TEST(bad_features_do_not_stick),
 		PROTOCOL_TEST(broken_driver),
 		PROTOCOL_TEST(reset_at_any_time),
 		PROTOCOL_TEST(stop_and_start_again),

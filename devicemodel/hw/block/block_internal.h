@@ -76,6 +76,13 @@ static inline uint64_t *block_progress(struct block_request *request)
  */
 int block_io(struct block_image *image, void *buffer, struct block_request *request) __must_check;
 
+/*
+ * block_io_now() - carry out a READ, WRITE or FLUSH in this thread, if one system call does it.
+ * Return: false, and the rest is for block_io(); or true with @error set
+ */
+bool block_io_now(struct block_image *image, struct block_request *request,
+		  int *error) __must_check;
+
 /* block_is_aligned() - may @request go to the file as it is? */
 bool block_is_aligned(const struct block_image *image, const struct block_request *request);
 
@@ -257,7 +264,7 @@ void block_complete(struct block_request *request, int error);
 
 struct block_pool;
 
-/* block_pool_open() - up to @threads workers, started as they are needed; NULL with errno after one log line. */
+/* block_pool_open() - up to @threads workers, the first at once; NULL with errno after one log line. */
 struct block_pool *block_pool_open(struct block_backend *block, unsigned int threads) __must_check;
 
 /* block_pool_close() - nothing is in work; NULL is harmless. */

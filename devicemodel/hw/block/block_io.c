@@ -355,3 +355,29 @@ int block_io(struct block_image *image, void *buffer, struct block_request *requ
 	block_range_give(image, &range);
 	return error;
 }
+
+bool block_io_now(struct block_image *image, struct block_request *request, int *error)
+{
+	ssize_t n;
+
+	if (request->op == BLOCK_FLUSH) {
+		*error = io_flush(image);
+		return true;
+	}
+	if (request->iov_count > IOV_MAX || !block_is_aligned(image, request))
+		return false;
+	if (request->op == BLOCK_READ)
+		n = preadv(image->fd, request->iov, request->iov_count, (off_t)request->offset);
+	else
+		n = pwritev2(image->fd, request->iov, request->iov_count, (off_t)request->offset,
+			     request->sync ? RWF_DSYNC : 0);
+	if (n > 0 && (uint64_t)n < request->length)
+		*block_progress(request) = (uint64_t)n;
+	if (n == (ssize_t)request->length)
+		*error = 0;
+	else if (n <= 0)
+		*error = n ? -errno : -EIO;
+	else
+		return false;
+	return *error != -EINTR;
+}

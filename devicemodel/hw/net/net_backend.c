@@ -12,7 +12,7 @@
 static const struct net_kind *const net_kinds[] = {
 	[NET_TAP] = &net_kind_tap,     [NET_USER] = &net_kind_user,
 	[NET_PASST] = &net_kind_passt, [NET_STREAM] = &net_kind_stream,
-	[NET_DGRAM] = &net_kind_dgram,
+	[NET_DGRAM] = &net_kind_dgram, [NET_NULL] = &net_kind_null,
 };
 
 /* ---- Options ---- */
@@ -66,6 +66,11 @@ static int check_options(const struct net_backend *net, const struct net_config 
 			continue;
 		log_error(net->log, "%s: %s= is none of backend=%s (drop it, or use backend=%s)",
 			  net->what, option->name, net->kind->name, option_kind(option));
+		return -EINVAL;
+	}
+	if (config->kind != NET_NULL && config->rx_size) {
+		log_error(net->log, "%s: rx=%u is none of backend=%s (drop it, or use backend=null)",
+			  net->what, config->rx_size, net->kind->name);
 		return -EINVAL;
 	}
 	if (config->kind != NET_TAP && config->fd >= 0) {

@@ -46,6 +46,6 @@ struct net_backend {
 };
 
 extern const struct net_kind net_kind_tap, net_kind_user, net_kind_passt, net_kind_stream,
-	net_kind_dgram;
+	net_kind_dgram, net_kind_null;
 
 #endif

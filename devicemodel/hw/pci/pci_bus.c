@@ -105,6 +105,7 @@ static void device_free(struct pci_vdev *dev)
 {
 	pci_msix_free(dev);
 	pthread_mutex_destroy(&dev->lock);
+	pthread_mutex_destroy(&dev->intr_lock);
 	free(dev);
 }
 
@@ -269,6 +270,7 @@ static struct pci_vdev *device_create(struct vmctx *ctx, const struct kind_entry
 	snprintf(dev->name, sizeof(dev->name), "%s@00:%02x.%x", entry->kind.name, place->slot,
 		 place->func);
 	pthread_mutex_init(&dev->lock, NULL);
+	pthread_mutex_init(&dev->intr_lock, NULL);
 	device_setup(dev);
 	error = dev->dev_ops->vdev_init(ctx, dev, opts);
 	if (error) {
@@ -325,8 +327,10 @@ static void device_reset(struct pci_vdev *dev)
 	if (dev->dev_ops->vdev_reset)
 		dev->dev_ops->vdev_reset(dev);
 	pci_intr_reset(dev);
+	pthread_mutex_lock(&dev->intr_lock);
 	memcpy(dev->cfgdata, dev->cfgreset, sizeof(dev->cfgdata));
 	dev->cfgdata[PCI_HEADER_TYPE] = multifunction;
+	pthread_mutex_unlock(&dev->intr_lock);
 	pthread_mutex_unlock(&dev->lock);
 	pci_bars_update(dev);
 	pthread_mutex_unlock(&dev->pci->config_lock);

@@ -95,7 +95,9 @@ uint32_t pci_cfg_read(struct pci_vdev *dev, unsigned int offset, unsigned int si
 	pthread_mutex_lock(&dev->lock);
 	if (dev->dev_ops->vdev_cfgread)
 		dev->dev_ops->vdev_cfgread(dev, offset, size);
+	pthread_mutex_lock(&dev->intr_lock);
 	value = (uint32_t)bytes_get(&dev->cfgdata[offset], size);
+	pthread_mutex_unlock(&dev->intr_lock);
 	pthread_mutex_unlock(&dev->lock);
 	pthread_mutex_unlock(&dev->pci->config_lock);
 	return value;
@@ -124,10 +126,7 @@ void pci_cfg_write(struct pci_vdev *dev, unsigned int offset, unsigned int size,
 		return;
 	pthread_mutex_lock(&dev->pci->config_lock);
 	pthread_mutex_lock(&dev->lock);
-	cfg_merge(dev, offset, size, value);
-	pci_msi_config_written(dev, offset, size);
-	if (overlaps(offset, size, PCI_COMMAND, 2))
-		pci_lintr_update(dev);
+	pci_intr_config_write(dev, offset, size, value, cfg_merge);
 	if (dev->dev_ops->vdev_cfgwritten)
 		dev->dev_ops->vdev_cfgwritten(dev, offset, size);
 	pthread_mutex_unlock(&dev->lock);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * INTx lines, MSI and MSI-X.
+ * INTx lines, MSI and MSI-X. Threads that do not hold dev->lock send interrupts too: dev->intr_lock
+ * is held around all of it, and nobody is called back with it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -31,6 +32,8 @@ int pci_lintr_request(struct pci_vdev *dev)
 	return 0;
 }
 
+/* From here on, "held" is dev->intr_lock. */
+
 static void lintr_drive(struct pci_vdev *dev, bool drive)
 {
 	struct pci_bus *pci = dev->pci;
@@ -47,7 +50,8 @@ static void lintr_drive(struct pci_vdev *dev, bool drive)
 	pthread_mutex_unlock(&pci->intx_lock);
 }
 
-void pci_lintr_update(struct pci_vdev *dev)
+/* held */
+static void lintr_update(struct pci_vdev *dev)
 {
 	uint16_t command = pci_get_cfgdata16(dev, PCI_COMMAND);
 
@@ -57,6 +61,14 @@ void pci_lintr_update(struct pci_vdev *dev)
 				 !pci_msi_enabled(dev) && !pci_msix_enabled(dev));
 }
 
+void pci_lintr_update(struct pci_vdev *dev)
+{
+	pthread_mutex_lock(&dev->intr_lock);
+	lintr_update(dev);
+	pthread_mutex_unlock(&dev->intr_lock);
+}
+
+/* held */
 static void lintr_set(struct pci_vdev *dev, bool asserted)
 {
 	if (!dev->lintr.pin || dev->lintr.asserted == asserted)
@@ -66,17 +78,21 @@ static void lintr_set(struct pci_vdev *dev, bool asserted)
 		dev->cfgdata[PCI_STATUS] |= PCI_STATUS_INTERRUPT;
 	else
 		dev->cfgdata[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTERRUPT;
-	pci_lintr_update(dev);
+	lintr_update(dev);
 }
 
 void pci_lintr_assert(struct pci_vdev *dev)
 {
+	pthread_mutex_lock(&dev->intr_lock);
 	lintr_set(dev, true);
+	pthread_mutex_unlock(&dev->intr_lock);
 }
 
 void pci_lintr_deassert(struct pci_vdev *dev)
 {
+	pthread_mutex_lock(&dev->intr_lock);
 	lintr_set(dev, false);
+	pthread_mutex_unlock(&dev->intr_lock);
 }
 
 static int msi_send(struct pci_vdev *dev, uint64_t addr, uint32_t data)
@@ -131,7 +147,8 @@ static unsigned int msi_allotted(const struct pci_vdev *dev)
 	return MIN(1U << ((flags & PCI_MSI_FLAGS_QSIZE) >> 4), dev->msi.count);
 }
 
-int pci_generate_msi(struct pci_vdev *dev, unsigned int index)
+/* held */
+static int msi_generate(struct pci_vdev *dev, unsigned int index)
 {
 	unsigned int cap = dev->msi.cap;
 	unsigned int allotted;
@@ -155,12 +172,22 @@ int pci_generate_msi(struct pci_vdev *dev, unsigned int index)
 	return msi_send(dev, addr, (data & ~(allotted - 1)) | index);
 }
 
+int pci_generate_msi(struct pci_vdev *dev, unsigned int index)
+{
+	int error;
+
+	pthread_mutex_lock(&dev->intr_lock);
+	error = msi_generate(dev, index);
+	pthread_mutex_unlock(&dev->intr_lock);
+	return error;
+}
+
 static void msi_flush(struct pci_vdev *dev)
 {
 	uint32_t pending = pci_get_cfgdata32(dev, dev->msi.cap + PCI_MSI_PENDING_64);
 
 	for (unsigned int i = 0; i < dev->msi.count; i++)
-		if (pending & BIT32(i) && pci_generate_msi(dev, i))
+		if (pending & BIT32(i) && msi_generate(dev, i))
 			return;
 }
 
@@ -229,7 +256,8 @@ bool pci_msix_message(const struct pci_vdev *dev, unsigned int index, struct hv_
 	return true;
 }
 
-int pci_generate_msix(struct pci_vdev *dev, unsigned int index)
+/* held */
+static int msix_generate(struct pci_vdev *dev, unsigned int index)
 {
 	uint64_t bit = BIT64(index % 64);
 	struct hv_msi msi;
@@ -244,10 +272,20 @@ int pci_generate_msix(struct pci_vdev *dev, unsigned int index)
 	return msi_send(dev, msi.addr, msi.data);
 }
 
+int pci_generate_msix(struct pci_vdev *dev, unsigned int index)
+{
+	int error;
+
+	pthread_mutex_lock(&dev->intr_lock);
+	error = msix_generate(dev, index);
+	pthread_mutex_unlock(&dev->intr_lock);
+	return error;
+}
+
 static void msix_flush(struct pci_vdev *dev, unsigned int index)
 {
 	if (dev->msix.pending[index / 64] & BIT64(index % 64))
-		pci_generate_msix(dev, index);
+		msix_generate(dev, index);
 }
 
 static void msix_flush_all(struct pci_vdev *dev)
@@ -270,12 +308,16 @@ static uint64_t bytes_at(const void *from, uint64_t base, uint64_t len, uint64_t
 uint64_t pci_emul_msix_tread(struct pci_vdev *dev, uint64_t offset, unsigned int size)
 {
 	uint64_t table_len = dev->msix.count * sizeof(struct pci_msix_entry);
+	uint64_t value;
 
 	if (offset < table_len)
 		return bytes_at(dev->msix.table, 0, table_len, offset, size);
 	pci_irqfds_collect(dev);
-	return bytes_at(dev->msix.pending, dev->msix.pba_offset, align_up(dev->msix.count, 64) / 8,
-			offset, size);
+	pthread_mutex_lock(&dev->intr_lock);
+	value = bytes_at(dev->msix.pending, dev->msix.pba_offset, align_up(dev->msix.count, 64) / 8,
+			 offset, size);
+	pthread_mutex_unlock(&dev->intr_lock);
+	return value;
 }
 
 void pci_emul_msix_twrite(struct pci_vdev *dev, uint64_t offset, unsigned int size, uint64_t value)
@@ -286,6 +328,7 @@ void pci_emul_msix_twrite(struct pci_vdev *dev, uint64_t offset, unsigned int si
 
 	if (!range_contains(0, table_len, offset, size))
 		return; /* the PBA is read-only */
+	pthread_mutex_lock(&dev->intr_lock);
 	bytes_put((uint8_t *)dev->msix.table + offset, size, value);
 	last = (unsigned int)((offset + size - 1) / sizeof(struct pci_msix_entry));
 	for (unsigned int i = first; i <= last; i++) {
@@ -294,36 +337,90 @@ void pci_emul_msix_twrite(struct pci_vdev *dev, uint64_t offset, unsigned int si
 		if (pci_msix_enabled(dev))
 			msix_flush(dev, i);
 	}
+	pthread_mutex_unlock(&dev->intr_lock);
 	pci_irqfds_update(dev);
 }
 
-/* ---- both ---- */
+/* ---- all of them ---- */
 
-void pci_msi_config_written(struct pci_vdev *dev, unsigned int offset, unsigned int size)
+static bool written(unsigned int offset, unsigned int size, unsigned int base, unsigned int len)
 {
-	bool msi =
-		dev->msi.cap && offset < dev->msi.cap + MSI_CAP_LEN && offset + size > dev->msi.cap;
-	bool msix = dev->msix.cap && offset < dev->msix.cap + PCI_CAP_MSIX_SIZEOF &&
-		    offset + size > dev->msix.cap;
+	return base && offset < base + len && offset + size > base;
+}
 
-	if (!msi && !msix)
-		return;
-	pci_lintr_update(dev);
+void pci_intr_config_write(struct pci_vdev *dev, unsigned int offset, unsigned int size,
+			   uint32_t value,
+			   void (*merge)(struct pci_vdev *dev, unsigned int offset,
+					 unsigned int size, uint32_t value))
+{
+	bool msi = written(offset, size, dev->msi.cap, MSI_CAP_LEN);
+	bool msix = written(offset, size, dev->msix.cap, PCI_CAP_MSIX_SIZEOF);
+
+	pthread_mutex_lock(&dev->intr_lock);
+	merge(dev, offset, size, value);
+	if (msi || msix || written(offset, size, PCI_COMMAND, 2))
+		lintr_update(dev);
 	if (msi && pci_msi_enabled(dev))
 		msi_flush(dev);
-	if (!msix)
-		return;
-	msix_flush_all(dev);
-	pci_irqfds_update(dev);
+	if (msix)
+		msix_flush_all(dev);
+	pthread_mutex_unlock(&dev->intr_lock);
+	if (msix)
+		pci_irqfds_update(dev);
+}
+
+/* held */
+static int message_or_line(struct pci_vdev *dev)
+{
+	if (pci_msi_enabled(dev))
+		return msi_generate(dev, 0);
+	lintr_set(dev, true);
+	return 0;
+}
+
+int pci_interrupt(struct pci_vdev *dev, unsigned int vector, uint8_t *isr, uint8_t bits)
+{
+	int error = 0;
+
+	pthread_mutex_lock(&dev->intr_lock);
+	if (!pci_msix_enabled(dev)) {
+		*isr |= bits;
+		error = message_or_line(dev);
+	} else if (vector < dev->msix.count) {
+		error = msix_generate(dev, vector);
+	}
+	pthread_mutex_unlock(&dev->intr_lock);
+	return error;
+}
+
+void pci_isr_set(struct pci_vdev *dev, uint8_t *isr, uint8_t bits)
+{
+	pthread_mutex_lock(&dev->intr_lock);
+	*isr |= bits;
+	pthread_mutex_unlock(&dev->intr_lock);
+}
+
+uint8_t pci_isr_read(struct pci_vdev *dev, uint8_t *isr)
+{
+	uint8_t value;
+
+	pthread_mutex_lock(&dev->intr_lock);
+	value = *isr;
+	*isr = 0;
+	lintr_set(dev, false);
+	pthread_mutex_unlock(&dev->intr_lock);
+	return value;
 }
 
 void pci_intr_reset(struct pci_vdev *dev)
 {
-	pci_lintr_deassert(dev);
+	pthread_mutex_lock(&dev->intr_lock);
+	lintr_set(dev, false);
 	for (unsigned int i = 0; i < dev->msix.count; i++)
 		dev->msix.table[i] =
 			(struct pci_msix_entry) { .control = PCI_MSIX_ENTRY_CTRL_MASKBIT };
 	if (dev->msix.pending)
 		memset(dev->msix.pending, 0, align_up(dev->msix.count, 64) / 8);
+	pthread_mutex_unlock(&dev->intr_lock);
 	pci_irqfds_update(dev);
 }

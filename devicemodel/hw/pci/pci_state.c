@@ -132,8 +132,10 @@ int pci_save_device(struct pci_vdev *dev, struct state_writer *writer)
 	function_lock(dev);
 	if (dev->dev_ops->vdev_save)
 		error = dev->dev_ops->vdev_save(dev, writer, place);
+	pthread_mutex_lock(&dev->intr_lock);
 	if (!error)
 		error = state_save(writer, place, 0, &function_state, dev);
+	pthread_mutex_unlock(&dev->intr_lock);
 	function_unlock(dev);
 	return error;
 }
@@ -180,7 +182,9 @@ static void function_apply(void *object, void *arg)
 	function_lock(dev);
 	if (dev->dev_ops->vdev_apply)
 		dev->dev_ops->vdev_apply(dev, staged->own);
+	pthread_mutex_lock(&dev->intr_lock);
 	state_apply(&function_state, dev, &staged->dev);
+	pthread_mutex_unlock(&dev->intr_lock);
 	pci_lintr_update(dev);
 	pci_irqfds_update(dev);
 	pthread_mutex_unlock(&dev->lock);
@@ -193,7 +197,9 @@ static int function_load(struct pci_vdev *dev, struct state_reader *reader, cons
 {
 	int error;
 
+	pthread_mutex_lock(&dev->intr_lock);
 	memcpy(&staged->dev, dev, sizeof(staged->dev));
+	pthread_mutex_unlock(&dev->intr_lock);
 	error = state_load(reader, place, 0, &function_state, dev, &staged->dev);
 	if (!error)
 		error = config_check(dev, &staged->dev, reader, place);

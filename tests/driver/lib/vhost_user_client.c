@@ -468,7 +468,7 @@ static uint64_t user_address(struct front_end *front, uint64_t gpa)
 	return (uintptr_t)guest_ptr(front->machine, gpa, 1);
 }
 
-static int send_addresses(struct front_end *front, const struct driver_queue *queue)
+int front_ring_addresses(struct front_end *front, const struct driver_queue *queue)
 {
 	const struct vhost_user_vring_addr addr = {
 		.index = queue->index,
@@ -497,7 +497,7 @@ int front_ring_start(struct front_end *front, const struct driver_queue *queue)
 	if (!error)
 		error = front_set_state(front, VHOST_USER_SET_VRING_BASE, index, ring->base);
 	if (!error)
-		error = send_addresses(front, queue);
+		error = front_ring_addresses(front, queue);
 	if (!error)
 		error = front_set_fd(front, VHOST_USER_SET_VRING_ERR, index, ring->err_fd);
 	if (!error)

@@ -159,6 +159,8 @@ int front_set_config(struct front_end *front, uint32_t offset, const void *data,
  * is kept in @base and says where to go on.
  */
 int front_ring_start(struct front_end *front, const struct driver_queue *queue);
+int front_ring_addresses(struct front_end *front,
+			 const struct driver_queue *queue); /* ADDR alone */
 int front_ring_stop(struct front_end *front, unsigned int index);
 int front_ring_enable(struct front_end *front, unsigned int index, bool on);
 void front_kick(struct front_end *front, unsigned int index);

@@ -11,7 +11,7 @@
 #include "virtio_transport.h"
 
 #define SEGMENTS_AT_FIRST 8 /* of each chain */
-#define SEGMENTS_MORE_MAX BIT32(20) /* of a queue, besides: 16 MiB */
+#define SEGMENTS_MORE_MAX BIT32(17) /* of a queue, besides: 2 MiB */
 
 struct dirty_segment {
 	uint64_t gpa, len;

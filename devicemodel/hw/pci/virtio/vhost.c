@@ -111,10 +111,13 @@ static void on_error(void *arg, uint32_t events)
 {
 	struct vhost_vq *vvq = arg;
 
-	if (take_error(vvq) && vvq->dev->started)
-		virtio_device_error(vvq->dev->base, virtio_queue(vvq),
-				    "the kernel's vhost met a bad ring, a bad buffer, or a back "
-				    "end that is gone");
+	if (!take_error(vvq) || !vvq->dev->started)
+		return;
+	virtio_lock_queues(vvq->dev->base);
+	virtio_device_error(vvq->dev->base, virtio_queue(vvq),
+			    "the kernel's vhost met a bad ring, a bad buffer, or a back end that "
+			    "is gone");
+	virtio_unlock_queues(vvq->dev->base);
 }
 
 static int vhost_vq_init(struct vhost_dev *vdev, unsigned int idx)

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -67,8 +68,8 @@ static void on_listen(void *arg, uint32_t events)
 	int fd;
 
 	if (device->session.fd >= 0) {
-		log_guest_of(device->log, device, "%s: another front end waits until this one leaves",
-			     device->vc->name);
+		log_guest_of(device->log, device,
+			     "%s: another front end waits until this one leaves", device->vc->name);
 		event_set_events(device->listen_source, 0);
 		return;
 	}
@@ -220,13 +221,10 @@ static int device_link(struct vhost_user_device *device)
 	return error;
 }
 
-static int device_build(struct vhost_user_device *device)
+static int device_serve(struct vhost_user_device *device)
 {
-	int error = device_link(device);
+	int error = events_create(device);
 
-	if (error)
-		return error;
-	error = events_create(device);
 	if (!error)
 		error = vhost_user_rings_create(device);
 	if (!error)
@@ -246,8 +244,10 @@ struct vhost_user_device *vhost_user_device_create(struct logger *log,
 		errno = ENOMEM;
 		return NULL;
 	}
+	error = device_link(device);
 	pthread_mutex_lock(&device->lock);
-	error = device_build(device);
+	if (!error)
+		error = device_serve(device);
 	pthread_mutex_unlock(&device->lock);
 	if (!error)
 		return device;

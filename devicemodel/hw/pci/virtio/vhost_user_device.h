@@ -90,7 +90,7 @@ struct vhost_user_reply {
  * @features: as the front end accepted them, the protocol's bits included
  * @protocol: protocol features accepted
  * @channel_fd: the back end's own channel, -1: none; @channel_out: bytes of a message that wait for room
- * @inflight_count, @inflight_size: queues and entries that @inflight has room for
+ * @inflight_count, @inflight_region: queues that @inflight has room for, bytes for each
  * @rule: what the message that is refused breaks
  */
 struct vhost_user_session {
@@ -111,7 +111,8 @@ struct vhost_user_session {
 	bool was_offloaded; /* before LOG_ALL took the rings from the kernel */
 
 	struct guest_memory_map inflight;
-	uint16_t inflight_count, inflight_size;
+	uint16_t inflight_count;
+	uint64_t inflight_region;
 
 	char rule[VHOST_USER_RULE_SIZE];
 };
@@ -145,8 +146,7 @@ static inline bool vhost_user_has(const struct vhost_user_device *device, unsign
 }
 
 /** vhost_user_refuse() - say which rule the message breaks; -EINVAL, for the handler to return. */
-int vhost_user_refuse(struct vhost_user_device *device, const char *fmt, ...)
-	__format_printf(2, 3);
+int vhost_user_refuse(struct vhost_user_device *device, const char *fmt, ...) __format_printf(2, 3);
 
 /** vhost_user_answer() - the payload of the reply, @size bytes. */
 void vhost_user_answer(struct vhost_user_device *device, const void *payload, size_t size);

@@ -19,13 +19,12 @@ static int region_add(struct vhost_user_device *device, struct guest_memory *mem
 	error = guest_memory_add(memory, &added, fd, region->mmap_offset);
 	if (!error)
 		return 0;
-	vhost_user_refuse(device,
-			  "region 0x%llx at 0x%llx (user 0x%llx, offset 0x%llx) cannot be mapped: %s",
-			  (unsigned long long)region->size, (unsigned long long)region->gpa,
-			  (unsigned long long)region->user_addr,
-			  (unsigned long long)region->mmap_offset,
-			  error == -EINVAL ? "it is empty, overlaps, wraps, or is beyond the file"
-					   : strerror(-error));
+	vhost_user_refuse(
+		device, "region 0x%llx at 0x%llx (user 0x%llx, offset 0x%llx) cannot be mapped: %s",
+		(unsigned long long)region->size, (unsigned long long)region->gpa,
+		(unsigned long long)region->user_addr, (unsigned long long)region->mmap_offset,
+		error == -EINVAL ? "it is empty, overlaps, wraps, or is beyond the file"
+				 : strerror(-error));
 	return error;
 }
 

@@ -8,6 +8,7 @@
 #include "vhost_user_device.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -74,10 +75,10 @@ static int ring_locate(struct vhost_user_device *device, struct vhost_user_ring 
 	vq->desc_addr =
 		guest_memory_from_user(memory, addr->desc, sizeof(struct vring_desc) * size);
 	if (packed) {
-		vq->driver_addr = guest_memory_from_user(
-			memory, addr->avail, sizeof(struct vring_packed_desc_event));
-		vq->device_addr = guest_memory_from_user(
-			memory, addr->used, sizeof(struct vring_packed_desc_event));
+		vq->driver_addr = guest_memory_from_user(memory, addr->avail,
+							 sizeof(struct vring_packed_desc_event));
+		vq->device_addr = guest_memory_from_user(memory, addr->used,
+							 sizeof(struct vring_packed_desc_event));
 	} else {
 		vq->driver_addr = guest_memory_from_user(memory, addr->avail, 6 + 2 * size);
 		vq->device_addr = guest_memory_from_user(memory, addr->used, 6 + 8 * size);
@@ -107,31 +108,29 @@ static int ring_attach_inflight(struct vhost_user_device *device, struct vhost_u
 	if (!error)
 		return 0;
 	vhost_user_refuse(device, "ring %u: the inflight region %s", ring->vq->index,
-			  error == -EINVAL    ? "was made for another size or format" :
-			  error == -EBADMSG ? "contradicts itself or the ring" :
-						strerror(-error));
+			  error == -EINVAL    ? "was made for another size or format"
+			  : error == -EBADMSG ? "contradicts itself or the ring"
+					      : strerror(-error));
 	return error;
 }
 
-/* The queue has its registers and its place: have it mapped, tracked and logged. */
-static int queue_attach(struct vhost_user_device *device, struct vhost_user_ring *ring)
+/* The queue has its registers and its place: have it mapped and logged. */
+static int queue_map(struct vhost_user_device *device, struct vhost_user_ring *ring)
 {
 	struct vqueue_info *vq = ring->vq;
 	int error = virtio_queue_restore(device->vc, vq);
 
-	if (error)
-		return vhost_user_refuse(device, "ring %u of %u entries: %s", vq->index, vq->size,
-					 error == -EFAULT ? "it is not in memory" :
-							    "bad size, alignment or base");
-	error = ring_attach_inflight(device, ring);
-	return error ? error : ring_log(device, ring);
+	if (!error)
+		return ring_log(device, ring);
+	return vhost_user_refuse(device, "ring %u of %u entries: %s", vq->index, vq->size,
+				 error == -EFAULT ? "it is not in memory"
+						  : "bad size, alignment or base");
 }
 
 /* ---- Start and stop; the device is quiesced ---- */
 
 static void queue_start_failed(struct vhost_user_device *device, struct vhost_user_ring *ring)
 {
-	vq_inflight_detach(ring->vq);
 	ring->vq->enabled = false;
 	virtio_queue_reset(device->vc, ring->vq);
 }
@@ -154,18 +153,17 @@ static int queue_start(struct vhost_user_device *device, struct vhost_user_ring 
 		return vhost_user_refuse(device, "ring %u: bad base 0x%x or used ring", vq->index,
 					 ring->base);
 	vq->enabled = true;
-	error = queue_attach(device, ring);
+	error = queue_map(device, ring);
+	if (!error)
+		error = ring_attach_inflight(device, ring);
 	if (error)
 		queue_start_failed(device, ring);
-	else
-		device->vc->transport->status_changed(device->vc);
 	return error;
 }
 
 static void queue_stop(struct vhost_user_device *device, struct vhost_user_ring *ring)
 {
 	ring->base = ring_base(ring->vq);
-	vq_inflight_detach(ring->vq);
 	virtio_queue_reset(device->vc, ring->vq);
 }
 
@@ -231,14 +229,12 @@ static void ring_move(struct vhost_user_device *device, struct vhost_user_ring *
 
 	if (!vq->enabled)
 		return;
-	vq_inflight_detach(vq);
 	error = ring_locate(device, ring, vq->packed);
 	if (!error)
-		error = queue_attach(device, ring);
+		error = queue_map(device, ring);
 	if (!error)
 		return;
 	ring->base = ring_base(vq);
-	vq_inflight_detach(vq);
 	vq->enabled = false;
 	virtio_device_error(device->vc, vq, "its ring is not in memory any more");
 }
@@ -268,7 +264,8 @@ static void on_kick(void *arg, uint32_t events)
 {
 	struct vqueue_info *vq = arg;
 
-	virtio_queue_kick(vq->vc, vq->index);
+	if (!vq->offloaded)
+		virtio_queue_notify(vq);
 }
 
 static struct vhost_user_ring *ring_of(const struct vqueue_info *vq)
@@ -310,7 +307,7 @@ static void on_later(void *arg, uint32_t events)
 	if (vq->offloaded)
 		kick_signal(ring);
 	else
-		virtio_queue_kick(vq->vc, vq->index);
+		virtio_queue_notify(vq);
 }
 
 void vhost_user_kick_later(struct virtio_common *vc, struct vqueue_info *vq)
@@ -517,7 +514,8 @@ static struct vhost_user_ring *ring_of_fd(struct vhost_user_device *device,
 	}
 	if (none != !message->fd_count) {
 		vhost_user_refuse(device, "ring %llu: %s file descriptor",
-				  (unsigned long long)index, none ? "said to have no" : "without a");
+				  (unsigned long long)index,
+				  none ? "said to have no" : "without a");
 		return NULL;
 	}
 	return ring_get(device, index);
@@ -595,7 +593,6 @@ int vhost_user_set_vring_enable(struct vhost_user_device *device,
 
 static void ring_forget(struct vhost_user_ring *ring, bool calls)
 {
-	vq_inflight_detach(ring->vq);
 	kick_close(ring);
 	ring->started = ring->has_addr = ring->enabled = ring->enable_said = false;
 	ring->base = 0;
@@ -608,11 +605,8 @@ static void ring_forget(struct vhost_user_ring *ring, bool calls)
 
 void vhost_user_rings_forget(struct vhost_user_device *device, bool calls)
 {
-	for (unsigned int i = 0; i < device->ring_count; i++) {
-		if (vq_set_dirty_log(device->rings[i].vq, NULL, UINT64_MAX))
-			log_guest(device->log, "%s: queue %u: its log stays", device->vc->name, i);
+	for (unsigned int i = 0; i < device->ring_count; i++)
 		ring_forget(&device->rings[i], calls);
-	}
 }
 
 static int ring_create(struct vhost_user_ring *ring, struct vqueue_info *vq)

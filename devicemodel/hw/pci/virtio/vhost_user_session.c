@@ -63,8 +63,9 @@ static int log_in_user_space(struct vhost_user_device *device, bool log)
 		offloaded |= vc->vqs[i].offloaded;
 	if (log && offloaded) {
 		if (vc->ops->offload(vc, false))
-			return vhost_user_refuse(device, "the kernel runs the rings, and cannot log "
-							 "what it writes");
+			return vhost_user_refuse(device,
+						 "the kernel runs the rings, and cannot log "
+						 "what it writes");
 		device->session.was_offloaded = true;
 	} else if (!log && device->session.was_offloaded) {
 		device->session.was_offloaded = false;
@@ -108,9 +109,9 @@ static int set_features(struct vhost_user_device *device, struct vhost_user_mess
 					 (unsigned long long)unknown);
 	if (changed & ~VHOST_USER_FEATURES && device->vc->features_final) {
 		if (vhost_user_ring_runs(device))
-			return vhost_user_refuse(device, "0x%llx changes while rings run",
-						 (unsigned long long)(changed &
-								      ~VHOST_USER_FEATURES));
+			return vhost_user_refuse(
+				device, "0x%llx changes while rings run",
+				(unsigned long long)(changed & ~VHOST_USER_FEATURES));
 		virtio_reset_dev(device->vc);
 	}
 	session->features ^= changed & ~BIT64(VHOST_USER_F_LOG_ALL);
@@ -149,8 +150,7 @@ int vhost_user_features_settle(struct vhost_user_device *device)
 #define PROTOCOL_FEATURES                                                                          \
 	(BIT64(VHOST_USER_PROTOCOL_F_MQ) | BIT64(VHOST_USER_PROTOCOL_F_LOG_SHMFD) |                \
 	 BIT64(VHOST_USER_PROTOCOL_F_REPLY_ACK) | BIT64(VHOST_USER_PROTOCOL_F_BACKEND_REQ) |       \
-	 BIT64(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) |                                             \
-	 BIT64(VHOST_USER_PROTOCOL_F_RESET_DEVICE) |                                               \
+	 BIT64(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) | BIT64(VHOST_USER_PROTOCOL_F_RESET_DEVICE) | \
 	 BIT64(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) | BIT64(VHOST_USER_PROTOCOL_F_STATUS))
 
 static uint64_t protocol_offered(const struct vhost_user_device *device)
@@ -206,8 +206,8 @@ void vhost_user_reset(struct vhost_user_device *device)
 	struct virtio_common *vc = device->vc;
 
 	virtio_quiesce(vc);
-	vhost_user_rings_forget(device, false);
 	virtio_reset_dev(vc);
+	vhost_user_rings_forget(device, false);
 	virtio_resume(vc);
 }
 
@@ -263,7 +263,7 @@ struct request {
 #define CONFIG_MIN offsetof(struct vhost_user_config, data)
 /* Some count the padding behind the last member, others do not. */
 #define INFLIGHT_MIN sizeof(struct vhost_user_inflight)
-#define INFLIGHT_MAX align_up(INFLIGHT_MIN, sizeof(uint64_t))
+#define INFLIGHT_MAX (INFLIGHT_MIN + 4)
 
 /* clang-format off */
 static const struct request requests[VHOST_USER_REQUESTS] = {
@@ -319,16 +319,17 @@ static const struct request requests[VHOST_USER_REQUESTS] = {
 
 static const struct request *request_find(uint32_t number)
 {
-	static const struct request unknown = { "unknown request" };
+	static const struct request unknown = { .name = "unknown request" };
 
 	return number < VHOST_USER_REQUESTS && requests[number].handle ? &requests[number]
-									: &unknown;
+								       : &unknown;
 }
 
 static int message_check(struct vhost_user_device *device, const struct request *request,
 			 const struct vhost_user_message *message)
 {
 	uint32_t size = message->header.size;
+	uint32_t size_max = request->size_max ? request->size_max : request->size_min;
 
 	if (!request->handle)
 		return vhost_user_refuse(device, "number %u is not among what was offered",
@@ -336,7 +337,7 @@ static int message_check(struct vhost_user_device *device, const struct request 
 	if (request->needs != ALWAYS && !vhost_user_has(device, (unsigned int)request->needs))
 		return vhost_user_refuse(device, "protocol feature %d was not accepted",
 					 request->needs);
-	if (size < request->size_min || size > MAX(request->size_min, request->size_max))
+	if (size < request->size_min || size > size_max)
 		return vhost_user_refuse(device, "payload of %u bytes", size);
 	if (message->too_many_fds || message->fd_count < request->fds_min ||
 	    message->fd_count > request->fds_max)
@@ -351,10 +352,9 @@ static int message_handle(struct vhost_user_device *device)
 	struct vhost_user_session *session = &device->session;
 	struct vhost_user_message *message = &session->in;
 	const struct request *request = request_find(message->header.request);
-	bool acknowledge = message->header.flags & VHOST_USER_FLAG_NEED_REPLY &&
-			   vhost_user_has(device, VHOST_USER_PROTOCOL_F_REPLY_ACK) &&
-			   !request->answers;
+	bool asked = message->header.flags & VHOST_USER_FLAG_NEED_REPLY && !request->answers;
 	int error = message_check(device, request, message);
+	bool acknowledge;
 
 	if (!error) {
 		session->rule[0] = '\0';
@@ -363,6 +363,8 @@ static int message_handle(struct vhost_user_device *device)
 	if (error)
 		log_guest_of(device->log, device, "%s: front end: %s refused: %s", device->vc->name,
 			     request->name, session->rule[0] ? session->rule : strerror(-error));
+	/* Accepted just now counts: User-Mode Linux asks in the very message that accepts it, and waits. */
+	acknowledge = asked && vhost_user_has(device, VHOST_USER_PROTOCOL_F_REPLY_ACK);
 	if (acknowledge)
 		vhost_user_answer_u64(device, error != 0);
 	vhost_user_message_done(message);
@@ -446,8 +448,8 @@ void vhost_user_session_end(struct vhost_user_device *device)
 	if (session->fd < 0)
 		return;
 	virtio_quiesce(device->vc);
-	vhost_user_rings_forget(device, true);
 	virtio_reset_dev(device->vc);
+	vhost_user_rings_forget(device, true);
 	virtio_resume(device->vc);
 	vhost_user_channel_close(device);
 	vhost_user_shared_forget(device);

@@ -28,15 +28,15 @@ void vhost_user_seal(int fd)
 /* The features tell the format, and are accepted by now or not to be had. */
 static uint64_t region_size(const struct vhost_user_device *device, uint16_t queue_size)
 {
-	return vq_inflight_size(queue_size,
-				device->session.features & BIT64(VIRTIO_F_RING_PACKED));
+	return vq_inflight_size(queue_size, device->session.features & BIT64(VIRTIO_F_RING_PACKED));
 }
 
 void *vhost_user_inflight(struct vhost_user_device *device, unsigned int index, uint64_t *size)
 {
 	const struct vhost_user_session *session = &device->session;
 
-	*size = region_size(device, session->inflight_size);
+	/* As it was when the region was mapped: the features may be others by now. */
+	*size = session->inflight_region;
 	if (!session->inflight.host || index >= session->inflight_count)
 		return NULL;
 	return session->inflight.host + index * *size;
@@ -85,7 +85,7 @@ static int inflight_map(struct vhost_user_device *device, int fd, uint64_t offse
 	guest_memory_unmap(&session->inflight);
 	session->inflight = map;
 	session->inflight_count = inflight->queue_count;
-	session->inflight_size = inflight->queue_size;
+	session->inflight_region = region_size(device, inflight->queue_size);
 	return 0;
 }
 
@@ -142,11 +142,10 @@ int vhost_user_set_log_base(struct vhost_user_device *device, struct vhost_user_
 	vhost_user_seal(message->fds[0]);
 	error = guest_memory_map(message->fds[0], log->mmap_offset, log->mmap_size, &map);
 	if (error)
-		return vhost_user_refuse(device, "0x%llx bytes at 0x%llx cannot be mapped: %s",
-					 (unsigned long long)log->mmap_size,
-					 (unsigned long long)log->mmap_offset,
-					 error == -EINVAL ? "the file does not have them"
-							  : strerror(-error));
+		return vhost_user_refuse(
+			device, "0x%llx bytes at 0x%llx cannot be mapped: %s",
+			(unsigned long long)log->mmap_size, (unsigned long long)log->mmap_offset,
+			error == -EINVAL ? "the file does not have them" : strerror(-error));
 	virtio_quiesce(device->vc);
 	guest_memory_unmap(&session->log_map);
 	session->log_map = map;
@@ -162,7 +161,8 @@ void vhost_user_shared_forget(struct vhost_user_device *device)
 	struct vhost_user_session *session = &device->session;
 
 	guest_memory_unmap(&session->inflight);
-	session->inflight_count = session->inflight_size = 0;
+	session->inflight_count = 0;
+	session->inflight_region = 0;
 	guest_memory_unmap(&session->log_map);
 	session->log = (struct dirty_log) { 0 };
 }

@@ -36,9 +36,9 @@ void vhost_user_signal_send(const struct vhost_user_signal *signal)
 	if (signal->may_block && !signal->is_socket && poll(&room, 1, 0) <= 0)
 		return;
 	do {
-		count = signal->is_socket ? send(signal->fd, &one, sizeof(one),
-						 MSG_DONTWAIT | MSG_NOSIGNAL)
-					  : write(signal->fd, &one, sizeof(one));
+		count = signal->is_socket
+				? send(signal->fd, &one, sizeof(one), MSG_DONTWAIT | MSG_NOSIGNAL)
+				: write(signal->fd, &one, sizeof(one));
 	} while (count < 0 && errno == EINTR);
 }
 

@@ -54,5 +54,6 @@ void net_tx_run(struct net_pair *pair)
 			counters->tx_frames++;
 		vq_relchain(vq, chain.idx, 0);
 	}
+	net_flush(pair->net->backend, pair->index);
 	vq_endchains(vq, 1);
 }

@@ -86,20 +86,9 @@ int virtio_interrupt_init(struct virtio_pci *vp)
 /* With MSI-X by its vector, else through the ISR and MSI or the line (virtio 1.4, 4.1.5.3, 4.1.5.4). */
 static void virtio_pci_interrupt(struct virtio_pci *vp, uint16_t vector, uint8_t isr)
 {
-	struct pci_vdev *dev = vp->dev;
-
-	if (pci_msix_enabled(dev)) {
-		if (vector < dev->msix.count && pci_generate_msix(dev, vector))
-			log_guest(vp->vc->log, "%s: vector %u leads nowhere", dev->name, vector);
-		return;
-	}
-	vp->vc->isr |= isr;
-	if (pci_msi_enabled(dev)) {
-		if (pci_generate_msi(dev, 0))
-			log_guest(vp->vc->log, "%s: its MSI leads nowhere", dev->name);
-	} else {
-		pci_lintr_assert(dev);
-	}
+	if (pci_interrupt(vp->dev, vector, &vp->vc->isr, isr))
+		log_guest(vp->vc->log, "%s: its MSI, or MSI-X vector %u, leads nowhere",
+			  vp->dev->name, vector);
 }
 
 static void virtio_pci_notify_queue(struct virtio_common *vc, struct vqueue_info *vq)
@@ -111,7 +100,8 @@ static void virtio_pci_notify_config(struct virtio_common *vc)
 {
 	struct virtio_pci *vp = vc->transport_arg;
 
-	vc->isr |= VIRTIO_PCI_ISR_CONFIG; /* also with MSI-X (virtio 1.4, 4.1.4.5.1) */
+	/* Also with MSI-X (virtio 1.4, 4.1.4.5.1). */
+	pci_isr_set(vp->dev, &vc->isr, VIRTIO_PCI_ISR_CONFIG);
 	virtio_pci_interrupt(vp, vp->config_vector, VIRTIO_PCI_ISR_CONFIG);
 }
 
@@ -300,6 +290,7 @@ static int virtio_pci_init(struct vmctx *ctx, struct pci_vdev *dev, const char *
 	vc->memory = &ctx->memory;
 	vc->loop = ctx->io_loop;
 	vc->lock = &dev->lock;
+	vc->iothreads = ctx->iothreads;
 	vc->transport = &virtio_pci_transport;
 	vc->transport_arg = vp;
 	error = virtio_linkup(vc, ops, opts);
@@ -310,8 +301,10 @@ static int virtio_pci_init(struct vmctx *ctx, struct pci_vdev *dev, const char *
 		error = virtio_pci_build(vp);
 	if (!error)
 		return 0;
+	pthread_mutex_lock(&dev->lock);
 	virtio_kicks_destroy(vp);
 	virtio_unlink(vc);
+	pthread_mutex_unlock(&dev->lock);
 fail:
 	if (error == -ENOMEM)
 		log_error(ctx->log, "%s: out of memory", dev->name);

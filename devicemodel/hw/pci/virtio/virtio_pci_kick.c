@@ -120,6 +120,7 @@ void virtio_kicks_update(struct virtio_pci *vp)
 
 void virtio_kicks_destroy(struct virtio_pci *vp)
 {
+	virtio_lock_queues(vp->vc);
 	for (unsigned int i = 0; i < vp->vc->nvq; i++) {
 		struct vqueue_info *vq = &vp->vc->vqs[i];
 
@@ -129,4 +130,5 @@ void virtio_kicks_destroy(struct virtio_pci *vp)
 			close(vq->kick_fd);
 		vq->kick_fd = -1;
 	}
+	virtio_unlock_queues(vp->vc);
 }

@@ -75,11 +75,7 @@ struct vqueue_info *virtio_selected_queue(struct virtio_pci *vp)
 
 uint8_t virtio_isr_read(struct virtio_pci *vp)
 {
-	uint8_t isr = vp->vc->isr;
-
-	vp->vc->isr = 0;
-	pci_lintr_deassert(vp->dev);
-	return isr;
+	return pci_isr_read(vp->dev, &vp->vc->isr);
 }
 
 uint64_t virtio_reg_status(struct virtio_pci *vp)
@@ -141,6 +137,8 @@ void virtio_reg_set_queue_vector(struct virtio_pci *vp, uint64_t value)
 
 	if (!vq)
 		return;
+	virtio_lock_queues(vp->vc);
 	vq->msix_vector = (uint16_t)value;
 	virtio_vector_changed(vq);
+	virtio_unlock_queues(vp->vc);
 }

@@ -186,8 +186,10 @@ static int state_check_idle(const struct virtio_common *vc, struct state_writer 
 
 int virtio_state_save(struct virtio_common *vc, struct state_writer *writer, const char *place)
 {
-	int error = state_check_idle(vc, writer);
+	int error;
 
+	virtio_lock_queues(vc);
+	error = state_check_idle(vc, writer);
 	/* The device first: what it does before it is saved may be in the configuration space. */
 	if (!error && vc->ops->state)
 		error = state_save(writer, place, 0, vc->ops->state, vc);
@@ -195,6 +197,7 @@ int virtio_state_save(struct virtio_common *vc, struct state_writer *writer, con
 		error = state_save(writer, place, 0, &common_state, vc);
 	for (unsigned int i = 0; i < vc->nvq && !error; i++)
 		error = state_save(writer, place, i, &queue_state, &vc->vqs[i]);
+	virtio_unlock_queues(vc);
 	return error;
 }
 
@@ -342,6 +345,7 @@ void virtio_state_apply(struct virtio_common *vc, const struct virtio_common *st
 {
 	const struct state_desc *own = vc->ops->state;
 
+	virtio_lock_queues(vc);
 	vc->negotiated_caps = staged->negotiated_caps;
 	vc->driver_caps = staged->driver_caps;
 	vc->features_final = staged->features_final;
@@ -356,4 +360,5 @@ void virtio_state_apply(struct virtio_common *vc, const struct virtio_common *st
 	if (own && own->loaded)
 		own->loaded(vc);
 	vc->transport->status_changed(vc);
+	virtio_unlock_queues(vc);
 }

@@ -229,7 +229,7 @@ int virtio_threads_start(struct virtio_common *vc)
 		if (!vc->error_timer)
 			return -errno;
 	}
-	if (vc->opt_poll == VIRTIO_POLL_OFF || vc->kicks_elsewhere)
+	if (vc->opt_poll == VIRTIO_POLL_OFF || vc->kicks_elsewhere || !vc->loop)
 		return 0;
 	for (unsigned int i = 0; !error && i < vc->nvq; i++)
 		error = poller_create(&vc->vqs[i]);

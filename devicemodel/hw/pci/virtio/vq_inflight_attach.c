@@ -186,8 +186,13 @@ static int packed_last_batch(const struct vqueue_info *vq, const struct vq_infli
 
 	if (used.idx >= vq->size || used.old_idx >= vq->size || used.wrap > 1 || used.old_wrap > 1)
 		return -EBADMSG;
-	/* A batch as large as the ring changes nothing but the wrap counter. */
-	if ((used.idx != used.old_idx || used.wrap != used.old_wrap) && batch_shown(vq, used)) {
+	/*
+	 * A batch as large as the ring changes nothing but the wrap counter. Entries that are free
+	 * for good say that the driver saw it, and who stores the three old values one by one
+	 * stores that first; the flags may be of another round by then.
+	 */
+	if ((used.idx != used.old_idx || used.wrap != used.old_wrap) &&
+	    (heads.free_head == heads.old_free_head || batch_shown(vq, used))) {
 		heads.old_free_head = heads.free_head;
 		used.old_idx = used.idx;
 		used.old_wrap = used.wrap;
