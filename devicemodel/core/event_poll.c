@@ -203,6 +203,7 @@ bool event_polling_once(struct event_loop *loop)
 
 void event_polling_end(struct event_loop *loop)
 {
+	pollers_refresh(loop);
 	loop->polling.awake = false;
 	pollers_each(loop, poller_sleep);
 }

@@ -52,6 +52,9 @@ void vq_dirty_used(struct vqueue_info *vq, uint16_t idx, uint32_t len);
 /** vq_dirty_ring() - @len bytes at @offset of the used ring (packed: the descriptor ring) were written. */
 void vq_dirty_ring(const struct vqueue_info *vq, uint64_t offset, uint64_t len);
 
+/** vq_dirty_whole_ring() - all of it, and the event suppression structure. */
+void vq_dirty_whole_ring(const struct vqueue_info *vq);
+
 /** vq_dirty_event() - packed: the device's event suppression structure was written. */
 void vq_dirty_event(const struct vqueue_info *vq);
 

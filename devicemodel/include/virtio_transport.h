@@ -51,6 +51,8 @@ struct virtio_route {
  *           queue looked at once. 0 or -errno, never for !@on; NULL: the transport cannot
  * @route: how it is reached, and, with @vq, how that interrupts; -EOPNOTSUPP: by no ports. NULL: never
  * @status_changed: the status register has a new value (0 after reset): ioeventfds follow it
+ * @queue_size: entries of a queue at least, but with the option queue_size: of who sets rings up without
+ *              being told how large they may be
  */
 struct virtio_transport_ops {
 	void (*notify_queue)(struct virtio_common *vc, struct vqueue_info *vq);
@@ -59,6 +61,7 @@ struct virtio_transport_ops {
 	void (*status_changed)(struct virtio_common *vc);
 	int (*offload)(struct virtio_common *vc, struct vqueue_info *vq, bool on);
 	int (*route)(struct virtio_common *vc, struct vqueue_info *vq, struct virtio_route *route);
+	uint16_t queue_size;
 };
 
 /** enum virtio_poll - option poll= of every device. */
@@ -82,6 +85,7 @@ struct vq_slot {
  * @go_on: the ring is used up to @used_idx, and @taken chains (packed: descriptors) behind that are
  *         a device's already, to be given out by vq_inflight.c: next comes what is behind those.
  *         -EBADMSG: that cannot be
+ * @pop_recorded: pop for vq_inflight.c, which is told of what is read of a packed ring
  * @pop_again: those: chain->idx is set; packed: @copies of its @count descriptors
  */
 struct vq_ops {
@@ -97,12 +101,17 @@ struct vq_ops {
 	bool (*publish)(struct vqueue_info *vq, bool used_all); /* true: notify the driver */
 	bool (*take_back)(struct vqueue_info *vq, uint16_t last_avail); /* virtio_offload.c */
 	int (*go_on)(struct vqueue_info *vq, uint16_t used_idx, bool used_wrap, uint32_t taken);
+	const char *(*pop_recorded)(struct vqueue_info *vq, struct vq_chain *chain, int n_iov);
 	const char *(*pop_again)(struct vqueue_info *vq, struct vq_chain *chain, int n_iov,
 				 const struct vring_packed_desc *copies, unsigned int count);
 };
 
 extern const struct vq_ops vq_split_ops;
 extern const struct vq_ops vq_packed_ops;
+
+/** vq_ring_ops() - the format of @vq. vq_choose_ops() - vq->ops: that, or what stands in front of it (vq_tracked.c). */
+const struct vq_ops *vq_ring_ops(const struct vqueue_info *vq);
+void vq_choose_ops(struct vqueue_info *vq);
 
 /** VQ_TOO_LONG - what vq_ops.pop says of a chain that needs more iovecs than there were. */
 extern const char VQ_TOO_LONG[];

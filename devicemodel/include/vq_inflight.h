@@ -38,7 +38,10 @@ uint64_t vq_inflight_size(uint16_t size, bool packed);
  */
 int vq_inflight_attach(struct vqueue_info *vq, void *memory, uint64_t size) __must_check;
 
-/** vq_inflight_detach() - forget the region, which stays as it is. Harmless without one. */
+/**
+ * vq_inflight_detach() - forget the region, which stays as it is; the device has no chain. Harmless
+ * without one. virtio_queue_restore() with a region keeps what is left over.
+ */
 void vq_inflight_detach(struct vqueue_info *vq);
 
 /**
@@ -49,6 +52,9 @@ void vq_inflight_detach(struct vqueue_info *vq);
 unsigned int vq_inflight_left(const struct vqueue_info *vq);
 
 /* Called by the rings where vq->inflight is set; the queue's lock held. */
+
+/** vq_inflight_hold() - the ring is as new, and has place for the chains left over. */
+void vq_inflight_hold(struct vqueue_info *vq);
 
 /** vq_inflight_pop() - the next of the chains left over; as vq_ops.pop. */
 const char *vq_inflight_pop(struct vqueue_info *vq, struct vq_chain *chain, int n_iov) __must_check;

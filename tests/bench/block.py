@@ -23,7 +23,7 @@ def null_node(zeroes):
 
 
 def file_node(path, engine):
-    return ["--blockdev", f"file,node-name=disk,filename={path},aio={engine}"]
+    return ["--blockdev", f"file,node-name=disk,filename={path},aio={engine},locking=off"]
 
 
 class Server:
@@ -94,7 +94,7 @@ def race(bench, contest, title, commands, aside=()):
     costs = contest.table(f"{title}: processor time of the back end a request")
     work = [(f"{name}, {shape}", jobs, depth, rw, speeds.row(f"{title}: {name}, {shape}", "IOPS",
                                                              target=times_the_peer(factor)),
-             costs.row(f"{title}: {name}, {shape}", "µs", more=False, target=better_than_peer()))
+             costs.row(f"{title}: {name}, {shape}, processor time", "µs", more=False, target=better_than_peer()))
             for rw, name in WORK for shape, jobs, depth, factor in SHAPES]
     for *_, speed, cost in work:
         speed.aside = cost.aside = set(aside)

@@ -184,7 +184,7 @@ class Bench:
         process.log.flush()
         process.log.seek(0)
         lines = process.log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"status {process.poll()}, without a word"
+        return shorten(lines[-1]) if lines else f"status {process.poll()}, without a word"
 
     def stop(self, process, patience=5):
         if process.poll() is None:
@@ -211,6 +211,11 @@ class Bench:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def shorten(text):
+    """The end of a complaint, where the cause is."""
+    return text if len(text) <= 100 else "... " + text[-100:].partition(" ")[2]
+
+
 def need_program(name, package):
     if not shutil.which(name):
         raise NotHere(f"no {name} here (apt-get install {package})")
@@ -228,7 +233,8 @@ def output(command, patience=60):
                          timeout=patience, check=False)
     if run.returncode:
         words = (run.stderr.strip() or run.stdout.strip()).splitlines()
-        raise NotHere(f"{Path(command[0]).name}: {words[-1] if words else f'status {run.returncode}'}")
+        raise NotHere(f"{Path(command[0]).name}: "
+                      f"{shorten(words[-1]) if words else f'status {run.returncode}'}")
     return run.stdout
 
 

@@ -160,8 +160,8 @@ def page(bench, contests):
     return "\n".join(lines).rstrip() + "\n"
 
 
-def write(bench, contests):
-    folder = PROJECT / "doc"
+def write(bench, contests, folder):
+    """performance.md and its plots."""
     (folder / "performance.md").write_text(page(bench, contests), encoding="utf-8")
     for contest in contests:
         for name, _, path in contest.plots:
@@ -182,5 +182,7 @@ def show(contest):
         for row in table.rows:
             sides = "  ".join(f"{side} {cell(row, side)}" for side in (*row.samples, *row.missing))
             print(f"    {row.work}{', ' + row.unit if row.unit else ''}: {sides}  "
-                  f"{ratio_cell(row)}  {verdict(row)}".rstrip())
+                  f"{ratio_cell(row)}  {verdict(row)}".rstrip(" -"))
+    for note in contest.notes:
+        print("  " + note.replace("\n", "\n  "))
     print(flush=True)

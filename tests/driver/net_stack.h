@@ -186,7 +186,7 @@ static inline void stack_send_ip(struct stack *stack, uint32_t to, uint8_t proto
 	put16(ip + 10, sum_end(sum_add(0, ip, sizeof(struct iphdr))));
 	memcpy(ip + sizeof(struct iphdr), data, len);
 	put16(ip + sizeof(struct iphdr) + sum_at, transport_sum(ip, sizeof(struct iphdr) + len));
-	stack_send(stack, frame, MAX((uint32_t)STACK_IP + len, ETH_ZLEN));
+	stack_send(stack, frame, (uint32_t)STACK_IP + len); /* not padded: no guest does */
 }
 
 /* ---- ARP ---- */

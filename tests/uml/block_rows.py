@@ -114,8 +114,8 @@ test "$(cat /sys/block/vda/serial)" = TENON-1
 test $(cat /sys/block/vda/queue/discard_max_bytes) -gt 0
 test $(cat /sys/block/vda/queue/write_zeroes_max_bytes) -gt 0
 grep -q 'write back' /sys/block/vda/queue/write_cache
-blkdiscard -o 1M -l 1M /dev/vda
-blkdiscard -z -o 3145728 -l 65536 /dev/vda
+/sbin/blkdiscard -o 1M -l 1M /dev/vda
+/sbin/blkdiscard -z -o 3145728 -l 65536 /dev/vda
 test $(cat /sys/block/vdb/ro) = 1
 must_fail dd if=/dev/zero of=/dev/vdb bs=4k count=1 oflag=direct
 sha256sum </dev/vdb >sum
@@ -146,8 +146,10 @@ done
 def verified_load(row):
     """32 random reads, writes and flushes at a time, each verified; and the image is what it says."""
     disk = row.disk("disk", 24 * MIB)
-    packed = row.disk("packed", 8 * MIB)
-    server = row.serve(f"virtio-blk,path={disk}", f"virtio-blk,path={packed},packed=on")
+    other = row.disk("other", 8 * MIB)
+    # Packed rings are not for virtio_uml: it says that they begin with the wrap counter at 0.
+    server = row.serve(f"virtio-blk,path={disk}", f"virtio-blk,path={other},engine=threads,"
+                       "event_idx=off,indirect=off,cache=writethrough")
     program = build_program(row, "blockload")
     script = f"""
 {program} /dev/vda 4 32

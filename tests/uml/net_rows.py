@@ -15,6 +15,7 @@ TRANSFER = PROJECT / "tests/uml/transfer.py"
 IN_GUEST = f"/usr/bin/python3 -B {TRANSFER}"
 MIB = 24
 DATAGRAMS = 100
+NOBODY = 65534
 
 
 def interface(address):
@@ -162,7 +163,12 @@ def through_host(row, server, port, forwarded):
 def passt(row):
     if not shutil.which("passt"):
         raise Skip("there is no passt here: apt-get install passt")
-    path, port, forwarded = row.sockets / "passt", free_port(), free_port()
+    port, forwarded = free_port(), free_port()
+    path = row.sockets / "passt" / "socket"
+    path.parent.mkdir()
+    if os.geteuid() == 0:  # it becomes nobody before it makes its socket
+        row.sockets.chmod(0o711)
+        os.chown(path.parent, NOBODY, NOBODY)
     with open(row.folder / "passt.log", "wb") as log:
         process = subprocess.Popen(("passt", "--foreground", "--socket", path, "-t",
                                     f"127.0.0.1/{forwarded}:7000"), stdin=subprocess.DEVNULL,

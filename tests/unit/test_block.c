@@ -3,245 +3,14 @@
  * Unit tests of block_backend.h: every operation, alignment, failures of the host, the image lock,
  * resizing, draining.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <linux/loop.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#include "../../devicemodel/hw/block/block_internal.h"
-#include "captured_log.h"
-#include "event_loop.h"
-
-#define IMAGE_SIZE MIB(4)
-#define SECTOR 512
-#define QUEUE_DEPTH 256
-#define WAIT_MS 10000
-
-struct fixture {
-	struct captured_log captured;
-	struct event_loop *loop;
-	pthread_mutex_t lock;
-	struct block_backend *block;
-	struct block_queue *queue;
-	enum block_engine engine;
-	struct block_limit iops, bps;
-	char path[PATH_MAX];
-	unsigned int done, batches, resizes;
-	bool in_submit;
-	bool resubmit;
-	int last_error;
-};
-
-/* ---- Helpers ---- */
-
-static void on_resized(void *arg)
-{
-	((struct fixture *)arg)->resizes++;
-}
-
-static void on_batch_end(void *arg)
-{
-	((struct fixture *)arg)->batches++;
-}
-
-static const struct block_ops ops = { .resized = on_resized };
-
-static void on_done(struct block_request *request, int error)
-{
-	struct fixture *fixture = request->arg;
-
-	assert_false(fixture->in_submit);
-	fixture->done++;
-	fixture->last_error = error;
-	if (!fixture->resubmit || fixture->done % 2)
-		return;
-	fixture->in_submit = true;
-	block_submit(fixture->queue, request);
-	fixture->in_submit = false;
-}
-
-static void image_create(struct fixture *fixture, const char *directory, off_t size)
-{
-	int fd;
-
-	snprintf(fixture->path, sizeof(fixture->path), "%s/tenon-block-XXXXXX", directory);
-	fd = mkstemp(fixture->path);
-	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, size), 0);
-	close(fd);
-}
-
-static const char *temporary_directory(void)
-{
-	return getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
-}
-
-static int setup(void **state)
-{
-	struct fixture *fixture = calloc(1, sizeof(*fixture));
-
-	captured_log_init(&fixture->captured);
-	pthread_mutex_init(&fixture->lock, NULL);
-	fixture->loop = event_loop_create("test");
-	image_create(fixture, temporary_directory(), IMAGE_SIZE);
-	*state = fixture;
-	return 0;
-}
-
-static void close_queue(struct fixture *fixture)
-{
-	pthread_mutex_lock(&fixture->lock);
-	if (fixture->queue)
-		block_drain(fixture->queue);
-	block_queue_close(fixture->queue);
-	fixture->queue = NULL;
-	pthread_mutex_unlock(&fixture->lock);
-}
-
-static void close_block(struct fixture *fixture)
-{
-	close_queue(fixture);
-	pthread_mutex_lock(&fixture->lock);
-	block_close(fixture->block);
-	fixture->block = NULL;
-	pthread_mutex_unlock(&fixture->lock);
-}
-
-static int teardown(void **state)
-{
-	struct fixture *fixture = *state;
-
-	close_block(fixture);
-	event_loop_destroy(fixture->loop);
-	unlink(fixture->path);
-	captured_log_deinit(&fixture->captured);
-	pthread_mutex_destroy(&fixture->lock);
-	free(fixture);
-	return 0;
-}
-
-static struct block_backend *try_open(struct fixture *fixture, const char *path, bool read_only,
-				      bool direct)
-{
-	const struct block_config config = { .path = path,
-					     .read_only = read_only,
-					     .direct = direct,
-					     .threads = 4,
-					     .engine = fixture->engine,
-					     .iops = fixture->iops,
-					     .bps = fixture->bps };
-
-	return block_open(&fixture->captured.log, "virtio-blk", &config, fixture->loop,
-			  &fixture->lock, &ops, fixture);
-}
-
-static void open_queue(struct fixture *fixture)
-{
-	fixture->queue = block_queue_open(fixture->block, fixture->loop, &fixture->lock,
-					  QUEUE_DEPTH, on_batch_end, fixture);
-	assert_non_null(fixture->queue);
-}
-
-static void open_block_only(struct fixture *fixture, bool read_only, bool direct)
-{
-	fixture->block = try_open(fixture, fixture->path, read_only, direct);
-	if (!fixture->block && direct && errno == EINVAL) {
-		print_message("no direct I/O on the file system of %s\n", fixture->path);
-		skip();
-	}
-	assert_non_null(fixture->block);
-}
-
-static void open_block(struct fixture *fixture, bool read_only, bool direct)
-{
-	open_block_only(fixture, read_only, direct);
-	open_queue(fixture);
-}
-
-static bool logged(struct fixture *fixture, const char *text)
-{
-	for (unsigned int i = 0; i < MIN(fixture->captured.count, CAPTURED_LINES); i++)
-		if (strstr(fixture->captured.lines[i], text))
-			return true;
-	return false;
-}
-
-static void submit(struct fixture *fixture, struct block_request *request)
-{
-	request->done = on_done;
-	request->arg = fixture;
-	fixture->in_submit = true;
-	block_submit(fixture->queue, request);
-	fixture->in_submit = false;
-}
-
-/* Run one request to its end on the loop. */
-static int run(struct fixture *fixture, struct block_request *request)
-{
-	unsigned int before = fixture->done;
-
-	for (int i = 0; i < request->iov_count; i++)
-		request->length += request->iov[i].iov_len;
-	pthread_mutex_lock(&fixture->lock);
-	submit(fixture, request);
-	block_kick(fixture->queue);
-	pthread_mutex_unlock(&fixture->lock);
-	while (fixture->done == before)
-		event_loop_poll(fixture->loop, WAIT_MS);
-	assert_int_equal(fixture->done, before + 1);
-	return fixture->last_error;
-}
-
-static int run_data(struct fixture *fixture, enum block_op op, void *data, size_t len,
-		    uint64_t offset)
-{
-	struct iovec iov = { data, len };
-	struct block_request request = { .op = op, .iov = &iov, .iov_count = 1, .offset = offset };
-
-	return run(fixture, &request);
-}
-
-static int run_range(struct fixture *fixture, enum block_op op, uint64_t offset, uint64_t length,
-		     bool unmap)
-{
-	struct block_request request = {
-		.op = op, .offset = offset, .length = length, .unmap = unmap
-	};
-
-	return run(fixture, &request);
-}
-
-static void fill(uint8_t *data, size_t len, unsigned int seed)
-{
-	for (size_t i = 0; i < len; i++)
-		data[i] = (uint8_t)((i * 31 + seed * 7 + (i >> 9)) | 1);
-}
-
-/* What is in the file, seen from outside. */
-static void assert_file(struct fixture *fixture, uint64_t offset, const void *data, size_t len)
-{
-	uint8_t *seen = malloc(len);
-	int fd = open(fixture->path, O_RDONLY);
-
-	assert_int_equal(pread(fd, seen, len, (off_t)offset), len);
-	assert_memory_equal(seen, data, len);
-	close(fd);
-	free(seen);
-}
+#include "block_lab.h"
 
 /* ---- Operations ---- */
 
@@ -961,33 +730,33 @@ static void test_drain_under_load(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_info, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_write_read, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_sync, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_many_iovecs, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_discard, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_write_zeroes, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_write_zeroes_tmpfs, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_ranges, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_read_only, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_open_errors, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_open_unwritable, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_truncated_image, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_truncated_image_direct, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_no_space, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_flush_error_is_final, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_file_size_limit, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_full_file_system, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_resize, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_resize_by_path, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_direct_odd_size, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_random, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_random_direct, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_random_direct_4k, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_read_modify_write, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_block_device, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_drain_under_load, setup, teardown),
+		ON_EACH_ENGINE(test_info),
+		ON_EACH_ENGINE(test_write_read),
+		ON_EACH_ENGINE(test_sync),
+		ON_EACH_ENGINE(test_many_iovecs),
+		ON_EACH_ENGINE(test_discard),
+		ON_EACH_ENGINE(test_write_zeroes),
+		ON_EACH_ENGINE(test_write_zeroes_tmpfs),
+		ON_EACH_ENGINE(test_ranges),
+		ON_EACH_ENGINE(test_read_only),
+		ON_EACH_ENGINE(test_open_errors),
+		ON_EACH_ENGINE(test_open_unwritable),
+		ON_EACH_ENGINE(test_lock),
+		ON_EACH_ENGINE(test_truncated_image),
+		ON_EACH_ENGINE(test_truncated_image_direct),
+		ON_EACH_ENGINE(test_no_space),
+		ON_EACH_ENGINE(test_flush_error_is_final),
+		ON_EACH_ENGINE(test_file_size_limit),
+		ON_EACH_ENGINE(test_full_file_system),
+		ON_EACH_ENGINE(test_resize),
+		ON_EACH_ENGINE(test_resize_by_path),
+		ON_EACH_ENGINE(test_direct_odd_size),
+		ON_EACH_ENGINE(test_random),
+		ON_EACH_ENGINE(test_random_direct),
+		ON_EACH_ENGINE(test_random_direct_4k),
+		ON_EACH_ENGINE(test_read_modify_write),
+		ON_EACH_ENGINE(test_block_device),
+		ON_EACH_ENGINE(test_drain_under_load),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

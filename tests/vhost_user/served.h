@@ -45,8 +45,8 @@ static inline void served_connect(struct served *served)
 	front_attach(served->front, socket);
 }
 
-/* A process that serves a disk of 1 MiB and 4 queues, and a front end that is connected to it. */
-static inline struct served *served_create(void **state)
+/* A disk of 1 MiB, a front end, and no process yet. */
+static inline struct served *served_create_stopped(void **state)
 {
 	struct served *served = calloc(1, sizeof(*served));
 	int disk;
@@ -63,6 +63,14 @@ static inline struct served *served_create(void **state)
 	close(disk);
 	snprintf(served->spec, sizeof(served->spec), "virtio-blk,%s,queues=%u,packed=on",
 		 served->disk, SERVED_QUEUES);
+	return served;
+}
+
+/* A process that serves it, with 4 queues, and a front end that is connected to it. */
+static inline struct served *served_create(void **state)
+{
+	struct served *served = served_create_stopped(state);
+
 	back_end_serve(&served->back_end, served->spec);
 	served_connect(served);
 	return served;

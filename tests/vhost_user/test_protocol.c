@@ -155,6 +155,23 @@ static void no_acknowledgement_unless_accepted(void **state)
 	assert_silence(front);
 }
 
+/* Who accepts REPLY_ACK may ask for an answer to that very message, as User-Mode Linux does. */
+static void acknowledges_its_own_acceptance(void **state)
+{
+	struct front_end *front = served_create(state)->front;
+	struct front_message reply;
+	uint64_t offered;
+
+	assert_int_equal(front_get_u64(front, VHOST_USER_GET_PROTOCOL_FEATURES, &offered), 0);
+	assert_int_equal(send_flags(front, VHOST_USER_SET_PROTOCOL_FEATURES,
+				    VHOST_USER_FLAG_NEED_REPLY,
+				    BIT64(VHOST_USER_PROTOCOL_F_REPLY_ACK)),
+			 0);
+	assert_int_equal(front_receive(front->socket, &reply, FRONT_TIMEOUT_MS), 0);
+	assert_int_equal(reply.header.request, VHOST_USER_SET_PROTOCOL_FEATURES);
+	assert_int_equal(reply.payload.u64, 0);
+}
+
 /* Messages come in pieces of a byte, and several at once. */
 static void messages_in_pieces(void **state)
 {
@@ -243,7 +260,7 @@ static void config_is_written(void **state)
 	const uint32_t at = offsetof(struct virtio_blk_config, wce);
 	struct served *served = served_create(state);
 	struct front_end *front = served->front;
-	uint8_t value;
+	uint8_t value, six[6] = { 0 };
 
 	served_run(served, &served_split);
 	assert_true(driver_has(served->driver, VIRTIO_BLK_F_CONFIG_WCE));
@@ -252,7 +269,7 @@ static void config_is_written(void **state)
 		assert_int_equal(front_get_config(front, at, &value, 1), 0);
 		assert_int_equal(value, wce);
 	}
-	assert_int_equal(front_set_config(front, 250, &value, 6, 0), -EREMOTEIO);
+	assert_int_equal(front_set_config(front, 250, six, sizeof(six), 0), -EREMOTEIO);
 	assert_int_equal(front_set_config(front, UINT32_MAX, &value, 1, 0), -EREMOTEIO);
 	served_write(served->driver, 0, 0, 1);
 }
@@ -461,6 +478,7 @@ int main(void)
 		PROTOCOL_TEST(acknowledges_what_asks_for_it),
 		PROTOCOL_TEST(answers_once),
 		PROTOCOL_TEST(no_acknowledgement_unless_accepted),
+		PROTOCOL_TEST(acknowledges_its_own_acceptance),
 		PROTOCOL_TEST(messages_in_pieces),
 		PROTOCOL_TEST(config_of_any_size),
 		PROTOCOL_TEST(config_beyond),

@@ -212,7 +212,8 @@ static void call_fd_is_replaced(void **state)
 /* Rings of every size that is allowed, and none that is not. */
 static void sizes(void **state)
 {
-	static const uint16_t good[] = { 4, 8, 64, 128, 256 }, bad[] = { 0, 257, 32769, 65535 };
+	static const uint16_t good[] = { 4, 8, 64, 128, 256, 1024 },
+			      bad[] = { 0, 1025, 32769, 65535 };
 	struct served *served = served_create(state);
 	struct front_end *front = served->front;
 

@@ -88,7 +88,8 @@ static int null_open(struct net_backend *base, const struct net_config *config)
 	int error;
 
 	null->fd = -1;
-	null->rx_size = config->rx_size;
+	if (config->rx_size)
+		null->rx_size = MAX(config->rx_size, ETH_ZLEN);
 	memset(null->frame.ethernet.h_dest, 0xff, ETH_ALEN);
 	null->frame.ethernet.h_source[0] = 2; /* locally administered */
 	null->frame.ethernet.h_proto = htole16(0xb588); /* 0x88b5 on the wire: for experiments */

@@ -53,7 +53,7 @@ int front_send_raw(int socket, const void *bytes, size_t size, const int *fds, u
 	}
 	sent = sendmsg(socket, &message, MSG_NOSIGNAL);
 	if (sent < 0)
-		return errno == EPIPE ? -ECONNRESET : -errno;
+		return errno == EPIPE || errno == EBADF ? -ECONNRESET : -errno;
 	return (size_t)sent == size ? 0 : -EIO;
 }
 
@@ -184,6 +184,7 @@ void front_destroy(struct front_end *front)
 void front_attach(struct front_end *front, int socket)
 {
 	front_hang_up(front);
+	front->requests = 0;
 	front->socket = socket;
 }
 
@@ -222,6 +223,8 @@ static int send_request(struct front_end *front, uint32_t request, uint32_t flag
 
 	if (size > sizeof(message.payload))
 		return -EMSGSIZE;
+	if (++front->requests == front->hang_up_at)
+		front_hang_up(front);
 	if (size)
 		memcpy((char *)&message + sizeof(message.header), payload, size);
 	return front_send_raw(front->socket, &message, sizeof(message.header) + size, fds, count);

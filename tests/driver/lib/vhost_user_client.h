@@ -62,6 +62,7 @@ struct front_ring {
  * @offered, @accepted: features, the protocol's own included
  * @no_call: no call eventfd is given (VHOST_USER_VRING_NO_FD): the driver looks at its rings. Back ends
  *           that take that badly can be told not to signal by driver_disable_cb() alone
+ * @requests: sent on this connection; @hang_up_at: hang up in place of sending that one (0: never)
  * @queue_size: entries of rings; @queue_count: asked by GET_QUEUE_NUM, else left as it is
  * @regions, @region_fds: memory as announced; @region_count
  * @split_memory: announce the machine's memory in pieces of so many bytes; 0: as it is
@@ -78,6 +79,7 @@ struct front_end {
 	bool no_call;
 	bool log_dirty;
 	int timeout_ms;
+	unsigned int requests, hang_up_at;
 	uint16_t queue_size;
 	unsigned int queue_count;
 	uint64_t slots_max;

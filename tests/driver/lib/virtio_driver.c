@@ -174,7 +174,7 @@ static void ring_place(struct virtio_driver *driver, struct ring *ring)
 	ring->driver_gpa = guest_alloc(driver->machine, avail, 4);
 }
 
-void driver_queue_setup(struct virtio_driver *driver, uint16_t index, uint16_t size)
+void driver_queue_prepare(struct virtio_driver *driver, uint16_t index, uint16_t size)
 {
 	struct driver_queue *queue = &driver->queues[index];
 	uint16_t size_max = driver->interface->queue_size(driver, index);
@@ -193,7 +193,12 @@ void driver_queue_setup(struct virtio_driver *driver, uint16_t index, uint16_t s
 	ring->slots = calloc(ring->size, sizeof(*ring->slots));
 	assert_non_null(ring->slots);
 	ring->ops->init(ring);
-	driver->interface->queue_setup(driver, queue);
+}
+
+void driver_queue_setup(struct virtio_driver *driver, uint16_t index, uint16_t size)
+{
+	driver_queue_prepare(driver, index, size);
+	driver->interface->queue_setup(driver, &driver->queues[index]);
 }
 
 static void driver_setup_vectors(struct virtio_driver *driver)

@@ -121,6 +121,9 @@ bool driver_negotiate(struct virtio_driver *driver, uint64_t features);
 /* Give the queue its memory: @size entries, 0 for as many as it has. */
 void driver_queue_setup(struct virtio_driver *driver, uint16_t index, uint16_t size);
 
+/* Its memory only: the device is not told. */
+void driver_queue_prepare(struct virtio_driver *driver, uint16_t index, uint16_t size);
+
 /* Vectors or line, all queues, DRIVER_OK: after driver_negotiate(). */
 void driver_start(struct virtio_driver *driver);
 

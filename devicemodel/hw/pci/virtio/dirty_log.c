@@ -166,7 +166,7 @@ void vq_dirty_event(const struct vqueue_info *vq)
 			       sizeof(struct vring_packed_desc_event));
 }
 
-static void mark_whole_ring(const struct vqueue_info *vq)
+void vq_dirty_whole_ring(const struct vqueue_info *vq)
 {
 	if (!vq->enabled)
 		return;
@@ -209,6 +209,7 @@ void vq_dirty_forget(struct vqueue_info *vq)
 	struct vq_dirty *dirty = vq->dirty;
 
 	vq->dirty = NULL;
+	vq_choose_ops(vq);
 	if (!dirty)
 		return;
 	for (uint32_t i = 0; i < dirty->count; i++)
@@ -238,6 +239,7 @@ int vq_set_dirty_log(struct vqueue_info *vq, const struct dirty_log *log, uint64
 						sizeof(struct vring_packed_desc_event), true);
 	vq_dirty_forget(vq);
 	vq->dirty = dirty;
-	mark_whole_ring(vq);
+	vq_choose_ops(vq);
+	vq_dirty_whole_ring(vq);
 	return 0;
 }

@@ -44,6 +44,8 @@ static const struct virtio_transport_ops vhost_user_transport = {
 	.kick_later = vhost_user_kick_later,
 	.status_changed = status_changed,
 	.offload = vhost_user_offload,
+	/* Nothing in the protocol says how large a ring may be; 1024 is what other back ends take. */
+	.queue_size = 1024,
 };
 
 static void on_events(void *arg, uint32_t events)

@@ -346,31 +346,32 @@ static int message_check(struct vhost_user_device *device, const struct request 
 	return 0;
 }
 
+/* Asked when it was handled: SET_PROTOCOL_FEATURES may ask for the reply that it introduces. */
+static bool reply_wanted(const struct vhost_user_device *device, const struct request *request)
+{
+	return device->session.in.header.flags & VHOST_USER_FLAG_NEED_REPLY && !request->answers &&
+	       vhost_user_has(device, VHOST_USER_PROTOCOL_F_REPLY_ACK);
+}
+
 /* 0: go on; -errno: hang up. */
 static int message_handle(struct vhost_user_device *device)
 {
 	struct vhost_user_session *session = &device->session;
 	struct vhost_user_message *message = &session->in;
 	const struct request *request = request_find(message->header.request);
-	bool asked = message->header.flags & VHOST_USER_FLAG_NEED_REPLY && !request->answers;
 	int error = message_check(device, request, message);
-	bool acknowledge;
 
-	if (!error) {
-		session->rule[0] = '\0';
+	if (!error)
 		error = request->handle(device, message);
-	}
 	if (error)
 		log_guest_of(device->log, device, "%s: front end: %s refused: %s", device->vc->name,
 			     request->name, session->rule[0] ? session->rule : strerror(-error));
-	/* Accepted just now counts: User-Mode Linux asks in the very message that accepts it, and waits. */
-	acknowledge = asked && vhost_user_has(device, VHOST_USER_PROTOCOL_F_REPLY_ACK);
-	if (acknowledge)
+	if (reply_wanted(device, request)) {
 		vhost_user_answer_u64(device, error != 0);
+		error = 0;
+	}
 	vhost_user_message_done(message);
-	if (error && !acknowledge)
-		return error;
-	return vhost_user_reply_send(device);
+	return error ? error : vhost_user_reply_send(device);
 }
 
 /* ---- Its life ---- */

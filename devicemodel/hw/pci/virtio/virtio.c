@@ -90,7 +90,7 @@ static void queue_enable(struct virtio_common *vc, struct vqueue_info *vq)
 	}
 	vq->size = vq->size_written;
 	vq->packed = virtio_has_feature(vc, VIRTIO_F_RING_PACKED);
-	vq->ops = vq->packed ? &vq_packed_ops : &vq_split_ops;
+	vq_choose_ops(vq);
 	vq_apply_features(vc, vq);
 	vq_clear_chains(vq);
 	error = vq->ops->enable(vq);
@@ -125,7 +125,7 @@ int virtio_queue_restore(struct virtio_common *vc, struct vqueue_info *vq)
 	bool avail_wrap = vq->avail_wrap, used_wrap = vq->used_wrap;
 	int error;
 
-	vq->ops = vq->packed ? &vq_packed_ops : &vq_split_ops;
+	vq_choose_ops(vq);
 	vq_apply_features(vc, vq);
 	vq_clear_chains(vq);
 	if (!vq->enabled)

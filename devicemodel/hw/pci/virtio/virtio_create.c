@@ -119,7 +119,8 @@ static void virtio_free_queues(struct virtio_common *vc)
 
 static int vq_create(struct virtio_common *vc, struct vqueue_info *vq, uint16_t index)
 {
-	uint16_t size = vc->opt_queue_size ? (uint16_t)vc->opt_queue_size : vc->ops->queue_size;
+	uint16_t size = vc->opt_queue_size ? (uint16_t)vc->opt_queue_size
+					   : MAX(vc->ops->queue_size, vc->transport->queue_size);
 
 	vq->vc = vc;
 	vq->index = index;

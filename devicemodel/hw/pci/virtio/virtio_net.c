@@ -358,6 +358,7 @@ static int net_open_backend(struct virtio_net *net)
 		.hostname = net->opt_hostname,
 		.dns = net->opt_dns,
 		.restricted = net->opt_restrict,
+		.rx_size = (unsigned int)net->opt_rx,
 		.queues = net->pair_count,
 	};
 
@@ -401,8 +402,9 @@ static const struct option_desc net_options[] = {
 	{ "fd", OPTION_UINT, .offset = offsetof(struct virtio_net, opt_fd), .min = 3, .max = INT_MAX,
 	  .help = "file descriptor of an open tap, instead of tap=" },
 	{ "backend", OPTION_ENUM, .offset = offsetof(struct virtio_net, opt_backend), .def = "tap",
-	  .choices = "tap|user|passt|stream|dgram",
-	  .help = "what is at the other end: a tap, NAT without privileges, passt, or a Unix socket" },
+	  .choices = "tap|user|passt|stream|dgram|null",
+	  .help = "what is at the other end: a tap, NAT without privileges, passt, a Unix socket, or "
+		  "nothing: null drops what is sent" },
 	{ "path", OPTION_STRING, .offset = offsetof(struct virtio_net, opt_path),
 	  .help = "with backend=passt, stream or dgram: the socket of the other end" },
 	{ "server", OPTION_BOOL, .offset = offsetof(struct virtio_net, opt_server), .def = "off",
@@ -421,6 +423,8 @@ static const struct option_desc net_options[] = {
 		  "the host's" },
 	{ "restrict", OPTION_BOOL, .offset = offsetof(struct virtio_net, opt_restrict), .def = "off",
 	  .help = "with backend=user: the guest reaches nothing outside, but what hostfwd= lets in" },
+	{ "rx", OPTION_UINT, .offset = offsetof(struct virtio_net, opt_rx), .max = 65535,
+	  .help = "with backend=null: bytes of the frames that come without end; none come by default" },
 	{ "mac", OPTION_MAC, .offset = offsetof(struct virtio_net, opt_mac),
 	  .help = "the device's address, by default made of the VM's name and the device's place" },
 	{ "mtu", OPTION_UINT, .offset = offsetof(struct virtio_net, opt_mtu), .min = MTU_MIN,

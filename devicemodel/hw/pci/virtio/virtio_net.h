@@ -170,6 +170,7 @@ struct virtio_net {
 	unsigned int opt_backend; /* enum net_backend_kind */
 	char *opt_tap, *opt_path, *opt_local, *opt_hostfwd, *opt_net, *opt_hostname, *opt_dns;
 	bool opt_server, opt_restrict;
+	uint64_t opt_rx;
 	uint64_t opt_fd, opt_mtu, opt_queues, opt_busyloop;
 	uint8_t opt_mac[ETH_ALEN];
 	bool opt_offload, opt_mrg_rxbuf;

@@ -7,7 +7,6 @@
 
 #include "dirty_log.h"
 #include "virtio_transport.h"
-#include "vq_inflight.h"
 
 const char VQ_TOO_LONG[] = "chain has more descriptors than the device takes";
 
@@ -58,42 +57,15 @@ const char *vq_chain_add(struct vqueue_info *vq, struct vq_chain *chain, int n_i
 
 /* ---- taking chains ---- */
 
-static inline bool vq_tracked(const struct vqueue_info *vq)
-{
-	return __builtin_expect(vq->inflight || vq->dirty, false);
-}
-
 static bool vq_usable(const struct vqueue_info *vq)
 {
 	return vq->enabled && !vq->broken && !vq->offloaded && vq->vc->running &&
 	       !(vq->in_turn && !vq->turn);
 }
 
-/* Is there one, of those that a device before us had or in the ring? */
-static bool vq_has_more(struct vqueue_info *vq)
-{
-	return (vq->inflight && vq_inflight_left(vq)) || vq->ops->has_descs(vq);
-}
-
 bool vq_has_descs(struct vqueue_info *vq)
 {
-	return vq_usable(vq) && vq_has_more(vq);
-}
-
-/* Where somebody wants to know what the device has, or what it writes. */
-static const char *vq_pop_tracked(struct vqueue_info *vq, struct vq_chain *chain, int n_iov)
-{
-	bool again = vq_inflight_left(vq);
-	const char *wrong;
-
-	wrong = again ? vq_inflight_pop(vq, chain, n_iov) : vq->ops->pop(vq, chain, n_iov);
-	if (!wrong && vq->inflight && !again)
-		wrong = vq_inflight_taken(vq, chain->idx);
-	if (wrong && vq->inflight)
-		vq_inflight_not_taken(vq);
-	if (vq->dirty)
-		vq_dirty_taken(vq, wrong ? VQ_DIRTY_NONE : chain->idx);
-	return wrong;
+	return vq_usable(vq) && vq->ops->has_descs(vq);
 }
 
 static void vq_popped(struct vqueue_info *vq, uint16_t idx)
@@ -110,15 +82,12 @@ int vq_getchains(struct vqueue_info *vq, struct vq_chain *chains, int max, struc
 
 	if (vq->broken)
 		return -1;
-	while (count < max && vq_usable(vq) && vq_has_more(vq)) {
+	while (count < max && vq_usable(vq) && vq->ops->has_descs(vq)) {
 		struct vq_chain *chain = &chains[count];
 		const char *wrong;
 
 		*chain = (struct vq_chain) { .iov = iov };
-		if (vq_tracked(vq))
-			wrong = vq_pop_tracked(vq, chain, n_iov);
-		else
-			wrong = vq->ops->pop(vq, chain, n_iov);
+		wrong = vq->ops->pop(vq, chain, n_iov);
 		if (wrong == VQ_TOO_LONG && count)
 			break;
 		if (wrong) {
@@ -158,13 +127,8 @@ int vq_getchain(struct vqueue_info *vq, uint16_t *idx, struct iovec *iov, int n_
 
 void vq_retchain(struct vqueue_info *vq)
 {
-	uint16_t idx;
-
-	if (!vq->enabled || vq->offloaded || vq->popped == vq->released)
-		return;
-	idx = vq->order[--vq->popped % vq->size];
-	if (!vq->inflight || !vq_inflight_put_back(vq, idx))
-		vq->ops->unpop(vq, idx);
+	if (vq->enabled && !vq->offloaded && vq->popped != vq->released)
+		vq->ops->unpop(vq, vq->order[--vq->popped % vq->size]);
 }
 
 /* ---- giving them back ---- */
@@ -178,19 +142,6 @@ static void vq_count_released(struct vqueue_info *vq)
 	vq->popped -= vq->size;
 }
 
-/* Into the used ring. What of it is kept elsewhere is there before the driver can see it. */
-static void vq_push(struct vqueue_info *vq, uint16_t idx, uint32_t len)
-{
-	vq_count_released(vq);
-	if (vq_tracked(vq)) {
-		if (vq->dirty)
-			vq_dirty_used(vq, idx, len);
-		if (vq->inflight)
-			vq_inflight_used(vq, idx);
-	}
-	vq->ops->push(vq, idx, len);
-}
-
 /* Chains given back before an earlier one wait for it (virtio 1.4, 2.9). */
 static void vq_release_in_order(struct vqueue_info *vq, uint16_t idx, uint32_t len)
 {
@@ -202,7 +153,8 @@ static void vq_release_in_order(struct vqueue_info *vq, uint16_t idx, uint32_t l
 		if (!vq->slots[next].done)
 			break;
 		vq->slots[next].done = false;
-		vq_push(vq, next, vq->slots[next].len);
+		vq_count_released(vq);
+		vq->ops->push(vq, next, vq->slots[next].len);
 	}
 }
 
@@ -214,7 +166,8 @@ void vq_relchain(struct vqueue_info *vq, uint16_t idx, uint32_t len)
 		vq_release_in_order(vq, idx, len);
 		return;
 	}
-	vq_push(vq, idx, len);
+	vq_count_released(vq);
+	vq->ops->push(vq, idx, len);
 }
 
 void vq_relchains(struct vqueue_info *vq, const struct vq_used *used, int count)
@@ -223,22 +176,9 @@ void vq_relchains(struct vqueue_info *vq, const struct vq_used *used, int count)
 		vq_relchain(vq, used[i].idx, used[i].len);
 }
 
-/* True: notify the driver. */
-static bool vq_publish(struct vqueue_info *vq, bool used_all)
-{
-	bool notify;
-
-	if (!vq->inflight)
-		return vq->ops->publish(vq, used_all);
-	vq_inflight_publish(vq);
-	notify = vq->ops->publish(vq, used_all);
-	vq_inflight_published(vq);
-	return notify;
-}
-
 void vq_endchains(struct vqueue_info *vq, int used_all)
 {
-	if (vq->enabled && !vq->broken && !vq->offloaded && vq_publish(vq, used_all))
+	if (vq->enabled && !vq->broken && !vq->offloaded && vq->ops->publish(vq, used_all))
 		vq_interrupt(vq->vc, vq);
 }
 

@@ -19,6 +19,27 @@ unsigned int vq_inflight_left(const struct vqueue_info *vq)
 	return vq->inflight ? vq->inflight->again_count - vq->inflight->again_next : 0;
 }
 
+/* In a packed ring they have slots, taken or put back, and their descriptors are in use. */
+void vq_inflight_hold(struct vqueue_info *vq)
+{
+	struct vq_inflight *inflight = vq->inflight;
+
+	if (inflight->packed)
+		vq->descs_in_use = 0;
+	for (uint32_t i = inflight->again_next; i < inflight->again_count; i++) {
+		struct inflight_again *again = &inflight->again[i];
+
+		again->idx = again->entry;
+		if (!inflight->packed)
+			continue;
+		again->idx = vq->free_slots[--vq->free_count];
+		inflight->entry[again->idx] = again->entry;
+		vq->slots[again->idx].id = inflight->copies[again->first + again->count - 1].id;
+		vq->slots[again->idx].descs = again->count;
+		vq->descs_in_use = (uint16_t)(vq->descs_in_use + again->count);
+	}
+}
+
 const char *vq_inflight_pop(struct vqueue_info *vq, struct vq_chain *chain, int n_iov)
 {
 	struct vq_inflight *inflight = vq->inflight;
@@ -26,7 +47,8 @@ const char *vq_inflight_pop(struct vqueue_info *vq, struct vq_chain *chain, int 
 	const char *wrong;
 
 	chain->idx = again->idx;
-	wrong = vq->ops->pop_again(vq, chain, n_iov, inflight->copies + again->first, again->count);
+	wrong = vq_ring_ops(vq)->pop_again(vq, chain, n_iov, inflight->copies + again->first,
+					   again->count);
 	if (wrong)
 		return wrong;
 	inflight->state[again->idx] = INFLIGHT_TAKEN_AGAIN;

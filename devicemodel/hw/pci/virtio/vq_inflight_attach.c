@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "dirty_log.h"
 #include "vq_inflight_region.h"
 
 #define DESC_F_AVAIL BIT32(VRING_PACKED_DESC_F_AVAIL)
@@ -58,7 +59,7 @@ static int again_add(struct vq_inflight *inflight, uint16_t entry, uint64_t coun
 	if (counter > COUNTER_MAX)
 		return -EBADMSG;
 	inflight->again[inflight->again_count++] =
-		(struct inflight_again) { .idx = entry, .counter = counter };
+		(struct inflight_again) { .entry = entry, .counter = counter };
 	inflight->counter = MAX(inflight->counter, counter + 1);
 	return 0;
 }
@@ -69,7 +70,7 @@ static int again_compare(const void *a, const void *b)
 
 	if (x->counter != y->counter)
 		return x->counter < y->counter ? -1 : 1;
-	return x->idx < y->idx ? -1 : x->idx > y->idx;
+	return x->entry < y->entry ? -1 : x->entry > y->entry;
 }
 
 static void again_sort(struct vq_inflight *inflight)
@@ -135,7 +136,7 @@ static int split_take_over(struct vqueue_info *vq, struct vq_inflight *inflight)
 	if (!error)
 		error = split_collect(vq, inflight);
 	if (!error)
-		error = vq->ops->go_on(vq, used_idx, false, inflight->again_count);
+		error = vq_ring_ops(vq)->go_on(vq, used_idx, false, inflight->again_count);
 	if (error)
 		return error;
 	for (uint32_t i = 0; i < inflight->batch_count; i++)
@@ -152,7 +153,7 @@ static int split_begin(struct vqueue_info *vq, struct vq_inflight *inflight)
 	REGION_STORE(region->desc_num, inflight->entries);
 	REGION_STORE(region->used_idx, used_idx);
 	REGION_STORE(region->version, INFLIGHT_VERSION);
-	return vq->ops->go_on(vq, used_idx, false, 0);
+	return vq_ring_ops(vq)->go_on(vq, used_idx, false, 0);
 }
 
 /* ---- Packed ---- */
@@ -289,20 +290,6 @@ static void packed_clean(struct vq_inflight *inflight)
 	}
 }
 
-/* The ring's slots of the chains stay theirs from now on, taken or put back. */
-static void packed_hold(struct vqueue_info *vq, struct vq_inflight *inflight)
-{
-	for (uint32_t i = 0; i < inflight->again_count; i++) {
-		struct inflight_again *again = &inflight->again[i];
-		uint16_t slot = vq->free_slots[--vq->free_count];
-
-		inflight->entry[slot] = again->idx;
-		again->idx = slot;
-		vq->slots[slot].id = inflight->copies[again->first + again->count - 1].id;
-		vq->slots[slot].descs = again->count;
-	}
-}
-
 static int packed_take_over(struct vqueue_info *vq, struct vq_inflight *inflight)
 {
 	struct takeover found = { .descs = 0 };
@@ -311,14 +298,13 @@ static int packed_take_over(struct vqueue_info *vq, struct vq_inflight *inflight
 	if (!error)
 		error = packed_collect(vq, inflight, &found);
 	if (!error)
-		error = vq->ops->go_on(vq, found.used.idx, found.used.wrap, found.descs);
+		error = vq_ring_ops(vq)->go_on(vq, found.used.idx, found.used.wrap, found.descs);
 	if (error)
 		return error;
 	packed_clean(inflight);
 	found.heads.free_head = found.heads.old_free_head = inflight->free_head;
 	REGION_STORE(inflight->packed->heads.word, found.heads.word);
 	REGION_STORE(inflight->packed->used.word, found.used.word);
-	packed_hold(vq, inflight);
 	return 0;
 }
 
@@ -338,7 +324,7 @@ static int packed_begin(struct vqueue_info *vq, struct vq_inflight *inflight)
 	}
 	REGION_STORE(region->used.word, used.word);
 	REGION_STORE(region->heads.word, heads.word);
-	return vq->ops->go_on(vq, vq->used_idx, vq->used_wrap, 0);
+	return vq_ring_ops(vq)->go_on(vq, vq->used_idx, vq->used_wrap, 0);
 }
 
 /* ---- Either ---- */
@@ -403,6 +389,10 @@ int vq_inflight_attach(struct vqueue_info *vq, void *memory, uint64_t size)
 	inflight->shown_idx = vq->used_idx;
 	inflight->shown_wrap = vq->used_wrap;
 	vq->inflight = inflight;
+	vq_inflight_hold(vq);
+	vq_choose_ops(vq);
+	if (vq->dirty)
+		vq_dirty_whole_ring(vq);
 	if (!fresh)
 		vq_interrupt(vq->vc, vq);
 	return 0;
@@ -413,4 +403,5 @@ void vq_inflight_detach(struct vqueue_info *vq)
 	if (vq->inflight)
 		inflight_free(vq->inflight);
 	vq->inflight = NULL;
+	vq_choose_ops(vq);
 }

@@ -97,13 +97,14 @@ enum inflight_state {
 
 /*
  * struct inflight_again - a chain to be given out again.
- * @idx: of it; @counter: its age
+ * @entry: its first entry in the region; @idx: of it in the queue; @counter: its age
  * @first, @count: packed: where its descriptors are in vq_inflight.copies
  */
 struct inflight_again {
 	uint64_t counter;
 	uint32_t first;
 	uint16_t count;
+	uint16_t entry;
 	uint16_t idx;
 };
 

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 
-#include "dirty_log.h"
 #include "virtio_transport.h"
 #include "vq_inflight.h"
 
@@ -51,8 +50,6 @@ static void device_event_write(struct vqueue_info *vq, uint16_t off_wrap, uint16
 {
 	__atomic_store_n((uint32_t *)vq->device_area, off_wrap | (uint32_t)flags << 16,
 			 __ATOMIC_RELAXED);
-	if (vq->dirty)
-		vq_dirty_event(vq);
 }
 
 static bool desc_available(const struct vqueue_info *vq, uint16_t position, bool wrap)
@@ -155,9 +152,13 @@ static const char *pop_indirect(struct vqueue_info *vq, struct vq_chain *chain, 
 	return NULL;
 }
 
-/* The list at last_avail; @id and @descs tell which buffer it is and how many entries it takes. */
-static const char *pop_list(struct vqueue_info *vq, struct vq_chain *chain, int n_iov, uint16_t *id,
-			    uint16_t *descs)
+/*
+ * The list at last_avail; @id and @descs tell which buffer it is and how many entries it takes.
+ * @record: a constant, so that there are two of it
+ */
+static inline __attribute__((always_inline)) const char *
+pop_list(struct vqueue_info *vq, struct vq_chain *chain, int n_iov, uint16_t *id, uint16_t *descs,
+	 bool record)
 {
 	unsigned int position = vq->last_avail;
 
@@ -165,7 +166,7 @@ static const char *pop_list(struct vqueue_info *vq, struct vq_chain *chain, int 
 		struct vring_packed_desc desc = desc_read(vq->desc, position);
 		const char *wrong;
 
-		if (vq->inflight)
+		if (record)
 			vq_inflight_desc(vq, &desc);
 		*id = desc.id; /* of the last one counts (2.8.6) */
 		if (desc.flags & VRING_DESC_F_INDIRECT) {
@@ -197,14 +198,15 @@ static void advance(const struct vqueue_info *vq, uint16_t *position, bool *wrap
 	*position = (uint16_t)next;
 }
 
-static const char *packed_pop(struct vqueue_info *vq, struct vq_chain *chain, int n_iov)
+static inline __attribute__((always_inline)) const char *
+pop_next(struct vqueue_info *vq, struct vq_chain *chain, int n_iov, bool record)
 {
 	uint16_t id, descs;
 	const char *wrong;
 
 	if (vq->descs_in_use >= vq->size || !vq->free_count)
 		return "more descriptors made available than the ring has (2.8.1)";
-	wrong = pop_list(vq, chain, n_iov, &id, &descs);
+	wrong = pop_list(vq, chain, n_iov, &id, &descs, record);
 	if (wrong)
 		return wrong;
 	chain->idx = vq->free_slots[--vq->free_count];
@@ -213,6 +215,16 @@ static const char *packed_pop(struct vqueue_info *vq, struct vq_chain *chain, in
 	vq->descs_in_use = (uint16_t)(vq->descs_in_use + descs);
 	advance(vq, &vq->last_avail, &vq->avail_wrap, descs);
 	return NULL;
+}
+
+static const char *packed_pop(struct vqueue_info *vq, struct vq_chain *chain, int n_iov)
+{
+	return pop_next(vq, chain, n_iov, false);
+}
+
+static const char *packed_pop_recorded(struct vqueue_info *vq, struct vq_chain *chain, int n_iov)
+{
+	return pop_next(vq, chain, n_iov, true);
 }
 
 /* What the ring has in its place may be a used entry by now. */
@@ -270,8 +282,6 @@ static void packed_push(struct vqueue_info *vq, uint16_t idx, uint32_t len)
 		__atomic_store_n(&desc->flags, flags, __ATOMIC_RELEASE);
 	else
 		vq->batch_flags = flags;
-	if (vq->dirty)
-		vq_dirty_ring(vq, vq->used_idx * sizeof(*desc), sizeof(*desc));
 	vq->batch_descs += vq->slots[idx].descs;
 	advance(vq, &vq->used_idx, &vq->used_wrap, slot_free(vq, idx));
 }
@@ -297,9 +307,6 @@ static bool packed_publish(struct vqueue_info *vq, bool used_all)
 	if (!descs)
 		return false;
 	__atomic_store_n(&packed_ring(vq)[vq->published].flags, vq->batch_flags, __ATOMIC_RELEASE);
-	if (vq->dirty)
-		vq_dirty_ring(vq, vq->published * sizeof(struct vring_packed_desc),
-			      sizeof(struct vring_packed_desc));
 	vq->published = vq->used_idx;
 	vq->batch_descs = 0;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -321,9 +328,6 @@ static void used_entries_take_back(struct vqueue_info *vq, uint16_t position, bo
 			value &= (uint16_t) ~(DESC_F_AVAIL | DESC_F_USED);
 			value |= (uint16_t)(wrap ? DESC_F_AVAIL : DESC_F_USED);
 			__atomic_store_n(flags, value, __ATOMIC_RELEASE);
-			if (vq->dirty)
-				vq_dirty_ring(vq, position * sizeof(struct vring_packed_desc),
-					      sizeof(struct vring_packed_desc));
 		}
 		advance(vq, &position, &wrap, 1);
 	}
@@ -337,7 +341,6 @@ static int packed_go_on(struct vqueue_info *vq, uint16_t used_idx, bool used_wra
 	vq->used_idx = vq->published = vq->last_avail = used_idx;
 	vq->used_wrap = vq->avail_wrap = used_wrap;
 	vq->batch_descs = 0;
-	vq->descs_in_use = (uint16_t)taken;
 	advance(vq, &vq->last_avail, &vq->avail_wrap, (uint16_t)taken);
 	return 0;
 }
@@ -353,5 +356,6 @@ const struct vq_ops vq_packed_ops = {
 	.push = packed_push,
 	.publish = packed_publish,
 	.go_on = packed_go_on,
+	.pop_recorded = packed_pop_recorded,
 	.pop_again = packed_pop_again,
 };

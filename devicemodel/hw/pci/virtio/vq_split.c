@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 
-#include "dirty_log.h"
 #include "virtio_transport.h"
 
 #define DESC_ALIGN 16
@@ -69,14 +68,6 @@ static bool avail_refresh(struct vqueue_info *vq)
 	return idx != vq->last_avail;
 }
 
-/* What the driver is asked for is in the device's part of the ring. */
-static void kicks_dirty(const struct vqueue_info *vq)
-{
-	uint64_t behind = offsetof(struct vring_used, ring[vq->size]);
-
-	vq_dirty_ring(vq, vq->event_idx ? behind : offsetof(struct vring_used, flags), 2);
-}
-
 /* Ask for a kick with the buffer at @at (virtio 1.4, 2.7.10). */
 static void kicks_want(const struct vqueue_info *vq, uint16_t at)
 {
@@ -85,19 +76,14 @@ static void kicks_want(const struct vqueue_info *vq, uint16_t at)
 	else
 		__atomic_store_n(&used_ring(vq)->flags, 0, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (vq->dirty)
-		kicks_dirty(vq);
 }
 
 /* While there are buffers to work on, kicks only cost: the next look finds them anyway. */
 static void kicks_disarm(struct vqueue_info *vq)
 {
 	vq->kicks_armed = false;
-	if (vq->event_idx || vq->polled)
-		return;
-	__atomic_store_n(&used_ring(vq)->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
-	if (vq->dirty)
-		kicks_dirty(vq);
+	if (!vq->event_idx && !vq->polled)
+		__atomic_store_n(&used_ring(vq)->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
 }
 
 /* Hear of the next buffer; the caller looks again afterwards. */
@@ -126,8 +112,6 @@ static void split_set_polled(struct vqueue_info *vq)
 		__atomic_store_n(avail_event(vq), (uint16_t)(vq->armed_at - 1), __ATOMIC_RELAXED);
 	else
 		__atomic_store_n(&used_ring(vq)->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
-	if (vq->dirty)
-		kicks_dirty(vq);
 }
 
 static bool split_has_descs(struct vqueue_info *vq)
@@ -267,8 +251,6 @@ static void split_push(struct vqueue_info *vq, uint16_t idx, uint32_t len)
 
 	elem->id = idx;
 	elem->len = len;
-	if (vq->dirty)
-		vq_dirty_ring(vq, (uint64_t)((char *)elem - (char *)used_ring(vq)), sizeof(*elem));
 	vq->used_idx++;
 }
 
@@ -281,8 +263,6 @@ static bool split_publish(struct vqueue_info *vq, bool used_all)
 		return false;
 	__atomic_store_n(&used_ring(vq)->idx, new, __ATOMIC_RELEASE);
 	vq->published = new;
-	if (vq->dirty)
-		vq_dirty_ring(vq, offsetof(struct vring_used, idx), sizeof(new));
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 
 	if (vq->notify_on_empty && used_all &&
@@ -339,5 +319,6 @@ const struct vq_ops vq_split_ops = {
 	.publish = split_publish,
 	.take_back = split_take_back,
 	.go_on = split_go_on,
+	.pop_recorded = split_pop,
 	.pop_again = split_pop_again,
 };
