@@ -11,6 +11,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "bus_error.h"
 #include "commands.h"
 #include "dm.h"
 #include "iothread.h"
@@ -526,7 +527,8 @@ static int run(struct serve *serve)
 {
 	int status = VM_END_INTERNAL;
 
-	if (signals_open(serve))
+	/* Front ends own the files that we map. */
+	if (bus_error_survive() || signals_open(serve))
 		return status;
 	status = devices_start(serve) ? VM_END_BAD_ARGUMENTS : VM_END_POWEROFF;
 	if (!status)

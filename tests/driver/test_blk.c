@@ -23,6 +23,7 @@
 
 struct bench {
 	char path[64];
+	const char *engine; /* options */
 	int image;
 	struct machine *machine;
 	struct virtio_driver *driver;
@@ -55,11 +56,22 @@ static int bench_setup(void **state)
 {
 	struct bench *bench = test_calloc(1, sizeof(*bench));
 
+	bench->engine = "";
 	snprintf(bench->path, sizeof(bench->path), "/tmp/tenon-blk-XXXXXX");
 	bench->image = mkstemp(bench->path);
 	assert_true(bench->image >= 0);
 	image_fill(bench);
 	*state = bench;
+	return 0;
+}
+
+static int bench_setup_threads(void **state)
+{
+	struct bench *bench;
+
+	bench_setup(state);
+	bench = *state;
+	bench->engine = ",engine=threads";
 	return 0;
 }
 
@@ -82,18 +94,27 @@ static int bench_teardown(void **state)
 	return 0;
 }
 
-static void bench_start(struct bench *bench, const struct driver_params *params,
-			const char *options)
+static void bench_start_disk(struct bench *bench, const struct driver_params *params,
+			     const char *disk)
 {
 	struct machine_config config = { .ioeventfd = params->ioeventfd };
 	char spec[128];
 
-	snprintf(spec, sizeof(spec), "%d,virtio-blk,%s%s", SLOT, bench->path, options);
+	snprintf(spec, sizeof(spec), "%d,virtio-blk,%s%s", SLOT, disk, bench->engine);
 	bench->machine = machine_create(&config);
 	machine_add(bench->machine, spec);
 	machine_log_clear(bench->machine);
 	bench->driver = driver_run(bench->machine, SLOT, params, 0);
 	bench->queue = driver_queue(bench->driver, 0);
+}
+
+static void bench_start(struct bench *bench, const struct driver_params *params,
+			const char *options)
+{
+	char disk[96];
+
+	snprintf(disk, sizeof(disk), "%s%s", bench->path, options);
+	bench_start_disk(bench, params, disk);
 }
 
 /*
@@ -801,6 +822,70 @@ static void test_reset_in_flight(void **state)
 	}
 }
 
+/* What waits for its turn under a limit does not hold up a reset, and is not forgotten without one. */
+static void test_limited(void **state)
+{
+	enum { COUNT = 10 };
+	struct virtio_blk_outhdr header = { .type = VIRTIO_BLK_T_FLUSH };
+	struct bench *bench = *state;
+	struct segment segments[2];
+	uint64_t memory;
+
+	bench_start(bench, &usual, ",iops=50,iops_burst=2");
+	memory = guest_alloc(bench->machine, 32, 16);
+	memcpy(guest_ptr(bench->machine, memory, 16), &header, 16);
+	segments[0] = (struct segment) { memory, 16 };
+	segments[1] = (struct segment) { memory + 16, 1 };
+	for (unsigned int i = 0; i < COUNT; i++)
+		assert_int_equal(driver_add_buf(bench->queue, segments, 1, 1, bench), 0);
+	driver_kick(bench->queue);
+	for (unsigned int i = 0; i < COUNT; i++)
+		assert_non_null(driver_wait_buf(bench->queue, &bench->used, DRIVER_TIMEOUT_MS));
+	bench_stop(bench);
+
+	bench_start(bench, &usual, ",iops=1,iops_burst=1");
+	memory = guest_alloc(bench->machine, 32, 16);
+	memcpy(guest_ptr(bench->machine, memory, 16), &header, 16);
+	for (unsigned int i = 0; i < 60; i++)
+		assert_int_equal(driver_add_buf(bench->queue, segments, 1, 1, bench), 0);
+	driver_kick(bench->queue);
+	pci_reset_devices(bench->machine->ctx);
+	pci_function_enable(&bench->driver->pci);
+	driver_restart(bench->driver);
+}
+
+/* ---- The disk that is not there ---- */
+
+/* Zeroes are read, into memory that had something else; what is written is forgotten. */
+static void test_null(void **state)
+{
+	struct bench *bench = *state;
+
+	for (unsigned int i = 0; i < DRIVER_COMBINATIONS; i++) {
+		struct driver_params params = driver_params_at(i);
+
+		bench_start_disk(bench, &params, "null:1M");
+		assert_int_equal(driver_config(bench->driver, 0, 8), 2048);
+		memset(bench->out + 16, 0x55, 4096);
+		assert_int_equal(simple_request(bench, VIRTIO_BLK_T_OUT, 5, 4096, 0),
+				 VIRTIO_BLK_S_OK);
+		for (unsigned int j = 0; j < driver_layout_count; j++) {
+			assert_int_equal(
+				blk_request(bench, &driver_layouts[j], VIRTIO_BLK_T_IN, 5, 0, 4096),
+				VIRTIO_BLK_S_OK);
+			assert_int_equal(bench->used, 4097);
+			for (unsigned int k = 0; k < 4096; k++)
+				assert_int_equal(bench->in[k], 0);
+		}
+		assert_int_equal(simple_request(bench, VIRTIO_BLK_T_IN, 2048, 0, 512),
+				 VIRTIO_BLK_S_IOERR);
+		check_poison(bench, 512);
+		assert_int_equal(simple_request(bench, VIRTIO_BLK_T_FLUSH, 0, 0, 0),
+				 VIRTIO_BLK_S_OK);
+		bench_stop(bench);
+	}
+}
+
 /* ---- Making one ---- */
 
 static void test_specs(void **state)
@@ -815,6 +900,9 @@ static void test_specs(void **state)
 		{ "/tmp/x,queues=1000", "queues=1000" },
 		{ "/tmp/x,threads=0", "threads=0" },
 		{ "/tmp/x,nosuch=1", "unknown option nosuch" },
+		{ "/tmp/x,engine=fast", "engine=fast" },
+		{ "null:1000", "give a multiple of 512 bytes" },
+		{ "null:1G,iops_burst=1", "give \"iops=\" too" },
 		{ "ro", "path" },
 	};
 	struct bench *bench = *state;
@@ -837,24 +925,43 @@ static void test_specs(void **state)
 	read_and_write(bench, &driver_layouts[0], 9, 1024, 0x19);
 }
 
-#define BENCH_TEST(function) cmocka_unit_test_setup_teardown(function, bench_setup, bench_teardown)
+/* The same test with io_uring, if there is one, and with threads. */
+#define BENCH_TEST(function)                                                                       \
+	{ #function, function, bench_setup, bench_teardown, NULL },                                \
+	{                                                                                          \
+#function ", threads", function, bench_setup_threads, bench_teardown, NULL         \
+	}
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		BENCH_TEST(test_layouts),	 BENCH_TEST(test_layouts_odd),
-		BENCH_TEST(test_range),		 BENCH_TEST(test_no_data),
-		BENCH_TEST(test_many_in_flight), BENCH_TEST(test_queues),
-		BENCH_TEST(test_get_id),	 BENCH_TEST(test_unknown),
-		BENCH_TEST(test_flush),		 BENCH_TEST(test_write_zeroes),
-		BENCH_TEST(test_discard),	 BENCH_TEST(test_segments_wrong),
-		BENCH_TEST(test_not_negotiated), BENCH_TEST(test_malformed),
-		BENCH_TEST(test_read_only),	 BENCH_TEST(test_truncated),
-		BENCH_TEST(test_resized),	 BENCH_TEST(test_resized_intx),
-		BENCH_TEST(test_no_room),	 BENCH_TEST(test_config),
-		BENCH_TEST(test_writethrough),	 BENCH_TEST(test_no_msix),
-		BENCH_TEST(test_cache_mode),	 BENCH_TEST(test_reset_in_flight),
+		BENCH_TEST(test_layouts),
+		BENCH_TEST(test_layouts_odd),
+		BENCH_TEST(test_range),
+		BENCH_TEST(test_no_data),
+		BENCH_TEST(test_many_in_flight),
+		BENCH_TEST(test_queues),
+		BENCH_TEST(test_get_id),
+		BENCH_TEST(test_unknown),
+		BENCH_TEST(test_flush),
+		BENCH_TEST(test_write_zeroes),
+		BENCH_TEST(test_discard),
+		BENCH_TEST(test_segments_wrong),
+		BENCH_TEST(test_not_negotiated),
+		BENCH_TEST(test_malformed),
+		BENCH_TEST(test_read_only),
+		BENCH_TEST(test_truncated),
+		BENCH_TEST(test_resized),
+		BENCH_TEST(test_resized_intx),
+		BENCH_TEST(test_no_room),
+		BENCH_TEST(test_config),
+		BENCH_TEST(test_writethrough),
+		BENCH_TEST(test_no_msix),
+		BENCH_TEST(test_cache_mode),
+		BENCH_TEST(test_reset_in_flight),
+		BENCH_TEST(test_limited),
 		BENCH_TEST(test_specs),
+		cmocka_unit_test_setup_teardown(test_null, bench_setup, bench_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -264,6 +264,66 @@ static void test_many_segments(void **state)
 	bench_destroy(bench);
 }
 
+/* A ring of several pages: entries are marked where they are, and so is what shows them. */
+static void test_ring_pages(void **state)
+{
+	for (unsigned int packed = 0; packed < 2; packed++) {
+		struct bench *bench =
+			bench_create((struct lab_params) { .packed = packed, .queue_size = 1024 });
+		struct vqueue_info *vq = bench->lab.vq;
+		static struct held held;
+
+		bench_log(bench);
+		for (unsigned int batch = 0; batch < 150; batch++) {
+			for (unsigned int i = 0; i < 10; i++)
+				assert_int_equal(driver_add(bench, 1, 0), 0);
+			marks_clear(bench);
+			remember(bench);
+			for (unsigned int i = 0; i < 10; i++) {
+				assert_true(device_take(bench, &held));
+				vq_relchain(vq, held.chain.idx, 0);
+			}
+			compare(bench, true);
+			marks_clear(bench);
+			remember(bench);
+			vq_endchains(vq, 0);
+			compare(bench, true);
+			assert_int_equal(marked_count(bench), 1);
+			while (bench->lab.ring->ops->get(bench->lab.ring, NULL))
+				continue;
+		}
+		bench_destroy(bench);
+	}
+}
+
+/* A chain for which there is no room now is one that is taken later, and as it is then. */
+static void test_too_long_first(void **state)
+{
+	for (unsigned int packed = 0; packed < 2; packed++) {
+		struct bench *bench = bench_create(lab_params_at(packed | 2));
+		struct vqueue_info *vq = bench->lab.vq;
+		struct vq_chain chains[2];
+		static struct held held;
+
+		bench_log(bench);
+		assert_int_equal(driver_add(bench, 1, 1), 0);
+		assert_int_equal(driver_add(bench, 0, 9), 0);
+		assert_int_equal(vq_getchains(vq, chains, 2, held.iov, 12), 2);
+		vq_retchain(vq);
+		vq_retchain(vq);
+		assert_int_equal(vq_getchains(vq, chains, 2, held.iov, 8), 1);
+		vq_relchain(vq, chains[0].idx, 0);
+		remember(bench);
+		assert_true(device_take(bench, &held));
+		for (int i = 0; i < held.chain.in_count; i++)
+			memset(held.iov[i].iov_base, 0x77, held.iov[i].iov_len);
+		vq_relchain(vq, held.chain.idx, (uint32_t)held.chain.in_len);
+		vq_endchains(vq, 0);
+		compare(bench, false);
+		bench_destroy(bench);
+	}
+}
+
 /* ---- Marking ---- */
 
 static void test_mark(void **state)
@@ -400,9 +460,10 @@ static void test_with_inflight(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mark),	      cmocka_unit_test(test_random_chains),
-		cmocka_unit_test(test_many_segments), cmocka_unit_test(test_short_log),
-		cmocka_unit_test(test_switch),	      cmocka_unit_test(test_with_inflight),
+		cmocka_unit_test(test_mark),	       cmocka_unit_test(test_random_chains),
+		cmocka_unit_test(test_many_segments),  cmocka_unit_test(test_ring_pages),
+		cmocka_unit_test(test_too_long_first), cmocka_unit_test(test_short_log),
+		cmocka_unit_test(test_switch),	       cmocka_unit_test(test_with_inflight),
 	};
 
 	return cmocka_run_group_tests_name("dirty log", tests, NULL, NULL);

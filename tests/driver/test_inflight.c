@@ -25,7 +25,7 @@
 #define HELD_MAX 64
 #define LIFE 20 /* commands until a child is killed */
 #define BUDGET_MS 700 /* for each way of driving a ring */
-#define STATES_MIN 50 /* different states of memory looked at, at least */
+#define STATES_MIN 20 /* different states of memory looked at, at least */
 #define LIVES_MAX 1000
 
 enum verb { VERB_ATTACH, VERB_TAKE, VERB_PUT_BACK, VERB_USE, VERB_PUBLISH, VERB_COUNT };
@@ -704,6 +704,32 @@ static void test_refused(void **state)
 	}
 }
 
+/* A region that cannot have come about, whoever wrote it. */
+static void test_contradictions(void **state)
+{
+	struct bench *bench = bench_create(lab_params_at(0));
+	struct vqueue_info *vq = bench->lab.vq;
+	uint8_t *region = bench->shared->region;
+	uint16_t used_idx;
+
+	bench_begin(bench);
+	used_idx = region_get16(bench, 14);
+	region_put16(bench, 14, (uint16_t)(used_idx - 2)); /* a last batch of one, twice */
+	region_put16(bench, 12, 3);
+	region_put16(bench, 16 + 16 * 3 + 6, 3);
+	assert_int_equal(vq_inflight_attach(vq, region, REGION_SIZE), -EBADMSG);
+	region_put16(bench, 16 + 16 * 3 + 6, 8); /* its second is none */
+	assert_int_equal(vq_inflight_attach(vq, region, REGION_SIZE), -EBADMSG);
+	region_put16(bench, 14, (uint16_t)(used_idx - 9)); /* more than there are */
+	assert_int_equal(vq_inflight_attach(vq, region, REGION_SIZE), -EBADMSG);
+	region_put16(bench, 14, used_idx);
+	region[16 + 16 * 2] = 1; /* a chain that was never made available */
+	assert_int_equal(vq_inflight_attach(vq, region, REGION_SIZE), -EBADMSG);
+	region[16 + 16 * 2] = 0;
+	assert_int_equal(vq_inflight_attach(vq, region, REGION_SIZE), 0);
+	bench_destroy(bench);
+}
+
 /* Who made the region did not know how many entries the driver would want (vhost-user queue_size). */
 static void test_larger_region(void **state)
 {
@@ -942,10 +968,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sizes),		cmocka_unit_test(test_split_layout),
 		cmocka_unit_test(test_packed_layout),	cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_larger_region),	cmocka_unit_test(test_left_over),
-		cmocka_unit_test(test_notifies),	cmocka_unit_test(test_reset_forgets),
-		cmocka_unit_test(test_same_head_twice), cmocka_unit_test(test_too_many_packed),
-		cmocka_unit_test(test_every_byte),	cmocka_unit_test(test_killed_anywhere),
+		cmocka_unit_test(test_contradictions),	cmocka_unit_test(test_larger_region),
+		cmocka_unit_test(test_left_over),	cmocka_unit_test(test_notifies),
+		cmocka_unit_test(test_reset_forgets),	cmocka_unit_test(test_same_head_twice),
+		cmocka_unit_test(test_too_many_packed), cmocka_unit_test(test_every_byte),
+		cmocka_unit_test(test_killed_anywhere),
 	};
 
 	return cmocka_run_group_tests_name("inflight", tests, NULL, NULL);

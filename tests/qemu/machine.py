@@ -62,7 +62,7 @@ class Machine:
             f"memory-backend-memfd,id=ram,size={MEMORY}M,share=on", "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-serial", f"file:{self.log}",
             "-qmp", f"unix:{self.monitor},server=on,wait=off", "-kernel", kernel, "-initrd", initrd,
-            "-append", "console=ttyS0 quiet panic=-1 mitigations=off", *devices]
+            "-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check", *devices]
         self.start()
         row.on_end(self.kill)
 

@@ -215,37 +215,72 @@ def guest_killed(row):
     check_files(disk, sums)
 
 
+WRITE_BLOCKS = """
+write_blocks() { # FIRST LAST: what is written to whom is said in the file "written"
+    for number in $(seq $1 $2); do
+        dd if=/dev/urandom of=block bs=4k count=1
+        dd if=block of=/dev/vda bs=4k seek=$number oflag=direct conv=fsync
+        sum=$(sha256sum <block)
+        echo $number ${sum%% *} >>written
+    done
+}
+"""
+
+
+def tenon_killed_idle(row, server):
+    """No request is under way: the driver drops the disk, the guest goes on and ends in order."""
+    script = WRITE_BLOCKS + """
+write_blocks 0 19
+echo >idle
+while test ! -e killed; do sleep 0.1; done
+for attempt in $(seq 50); do
+    test -e /sys/block/vda || break
+    sleep 0.1
+done
+must_fail test -e /sys/block/vda
+"""
+    guest = Guest(row, get(NEWEST), "idle", [(server.sockets[0], BLOCK)], script)
+    wait_until((row.folder / "idle").exists, 30, f"no writes; {guest.tail()}")
+    server.kill()
+    (row.folder / "killed").touch()
+    guest.finish()
+
+
+def tenon_killed_busy(row, server):
+    """In mid-request: Linux waits for the answer for ever, all that does not use the disk goes on."""
+    script = WRITE_BLOCKS + """
+write_blocks 20 4000 &
+while test ! -e killed-busy; do sleep 0.1; done
+sleep 1
+echo >alive
+"""
+    guest = Guest(row, get(NEWEST), "busy", [(server.sockets[0], BLOCK)], script)
+    wait_until(lambda: guest.file("written").count("\n") > 70, 30, f"no writes; {guest.tail()}")
+    server.kill()
+    (row.folder / "killed-busy").touch()
+    wait_until((row.folder / "alive").exists, 20, f"the guest is dead; {guest.tail()}")
+    guest.kill()
+
+
 def tenon_killed(row):
     """
-    A back end that goes away in mid-write, in a front end that cannot wait for the next one: what it
-    acknowledged is in the image, the guest goes on without the disk, and a new pair works.
+    A back end that goes away, in a front end that cannot wait for the next one: what it
+    acknowledged is in the image, and new pairs work.
     """
-    size = 16 * MIB
-    disk = row.disk("disk", size)
+    disk = row.disk("disk", 16 * MIB)
     server = row.serve(f"virtio-blk,path={disk}")
-    script = """
-number=0
-while dd if=/dev/urandom of=block bs=4k count=1 && dd if=block of=/dev/vda bs=4k seek=$number oflag=direct conv=fsync; do
-    sum=$(sha256sum <block)
-    echo $number ${sum%% *} >>written
-    number=$((number + 1))
-done
-echo "the disk is gone" >gone
-"""
-    guest = Guest(row, get(NEWEST), "guest", [(server.sockets[0], BLOCK)], script)
-    wait_until(lambda: guest.file("written").count("\n") > 50, 30, f"no writes; {guest.tail()}")
-    server.kill()
-    wait_until(lambda: guest.file("gone") or guest.process.poll() is not None, 20,
-               f"the guest does not see that the disk is gone; {guest.tail()}")
-    guest.finish()
+    tenon_killed_idle(row, server)
+    server.start()
+    tenon_killed_busy(row, server)
     data = disk.read_bytes()
-    for line in guest.file("written").splitlines():
+    for line in (row.folder / "written").read_text().splitlines():
         number, wanted = line.split()
         start = int(number) * 4096
         check(sha256(data[start:start + 4096]) == wanted, f"block {number} was acknowledged, is lost")
     server.start()
-    script = "sha256sum </dev/vda >sum\ndd if=block of=/dev/vda bs=4k oflag=direct"
-    Guest(row, get(NEWEST), "next", [(server.sockets[0], BLOCK)], script).finish()
+    script = "sha256sum </dev/vda >sum\n" + WRITE_BLOCKS + "write_blocks 0 9"
+    guest = Guest(row, get(NEWEST), "next", [(server.sockets[0], BLOCK)], script)
+    guest.finish()
     server.stop()
     check(guest.file("sum").split()[0] == sha256(data), "the next guest reads other data")
 

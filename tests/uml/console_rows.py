@@ -18,9 +18,9 @@ PORT_SIZE = 1024 * KIB
 # Both ways of a character device: what the host sent, its sum in a file; then what it shall get.
 # Signals that it is ready to be sent to by a byte: what comes before is the terminal's to lose.
 EXCHANGE = """
-appears() { # FILE: ports are announced one after the other
+appears() { # DEVICE: ports are announced one after the other; one that has a name can be opened
     for attempt in $(seq 100); do
-        test -e $1 && return
+        test -c $1 -a $1 = /dev/hvc0 -o -e /sys/class/virtio-ports/${1#/dev/}/name && return
         sleep 0.1
     done
     return 1
@@ -96,7 +96,8 @@ def sockets(row):
                        f"port=org.tenon.two:socket:{paths['two']}:server")
     peers = {name: connect(path) for name, path in paths.items()}
     script = EXCHANGE + """
-appears /sys/class/virtio-ports/vport0p2/name
+appears /dev/vport0p1
+appears /dev/vport0p2
 test "$(cat /sys/class/virtio-ports/vport0p1/name)" = org.tenon.one
 test "$(cat /sys/class/virtio-ports/vport0p2/name)" = org.tenon.two
 exchange /dev/hvc0 console %d
@@ -136,7 +137,7 @@ def guest_killed(row):
     path = row.sockets / "console"
     prepare(row, ("console", CONSOLE_SIZE))
     server = row.serve(f"virtio-console,port=data:socket:{path}:server")
-    endless = EXCHANGE + "appears /dev/vport0p1\nwhile :; do cat console.send; done >/dev/vport0p1"
+    endless = EXCHANGE + "appears /dev/vport0p0\nwhile :; do cat console.send; done >/dev/vport0p0"
     for number in range(5):
         peer = connect(path)
         guest = Guest(row, get(NEWEST), "guest", [(server.sockets[0], CONSOLE)], endless)
@@ -148,7 +149,7 @@ def guest_killed(row):
         peer.close()
     peer = connect(path)
     guest = Guest(row, get(NEWEST), "guest", [(server.sockets[0], CONSOLE)],
-                  f"{EXCHANGE}\nexchange /dev/vport0p1 console {CONSOLE_SIZE}")
+                  f"{EXCHANGE}\nexchange /dev/vport0p0 console {CONSOLE_SIZE}")
     exchange(row, Stream(peer.fileno()), "console", CONSOLE_SIZE)
     guest.finish()
     server.stop()

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Unit tests of block_backend.h: every operation, alignment, failures of the host, the image lock,
- * resizing, draining.
+ * resizing.
  */
 #include <linux/loop.h>
 #include <sched.h>
@@ -681,52 +681,6 @@ static void test_block_device(void **state)
 	close(fd);
 }
 
-/* ---- Drain ---- */
-
-/* While the loop's thread takes completions as well, and done() submits again. */
-static void test_drain_under_load(void **state)
-{
-	enum { COUNT = 200, ROUNDS = 50 };
-	struct fixture *fixture = *state;
-	uint8_t *data = calloc(COUNT, SECTOR);
-	struct block_request requests[COUNT];
-	struct iovec iov[COUNT];
-
-	open_block(fixture, false, false);
-	assert_int_equal(event_loop_start_thread(fixture->loop), 0);
-	fixture->resubmit = true;
-	for (unsigned int round = 0; round < ROUNDS; round++) {
-		pthread_mutex_lock(&fixture->lock);
-		fixture->done = 0;
-		for (unsigned int i = 0; i < COUNT; i++) {
-			iov[i] = (struct iovec) { data + i * SECTOR, SECTOR };
-			requests[i] =
-				(struct block_request) { .op = i % 3 ? BLOCK_WRITE : BLOCK_READ,
-							 .iov = &iov[i],
-							 .iov_count = 1,
-							 .offset = i * SECTOR,
-							 .length = SECTOR };
-			submit(fixture, &requests[i]);
-		}
-		block_kick(fixture->queue);
-		pthread_mutex_unlock(&fixture->lock);
-		if (round % 2)
-			sched_yield();
-		pthread_mutex_lock(&fixture->lock);
-		block_drain(fixture->queue);
-		/* Every second completion submitted one more. */
-		assert_int_equal(fixture->done, COUNT + fixture->done / 2);
-		assert_int_equal(fixture->queue->in_flight, 0);
-		/* Ours again: nobody reads or writes it any more. */
-		memset(requests, 0xff, sizeof(requests));
-		memset(data, (int)round, COUNT * SECTOR);
-		pthread_mutex_unlock(&fixture->lock);
-	}
-	close_block(fixture);
-	event_loop_stop_thread(fixture->loop);
-	free(data);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -756,7 +710,6 @@ int main(void)
 		ON_EACH_ENGINE(test_random_direct_4k),
 		ON_EACH_ENGINE(test_read_modify_write),
 		ON_EACH_ENGINE(test_block_device),
-		ON_EACH_ENGINE(test_drain_under_load),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

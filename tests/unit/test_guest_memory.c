@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Unit tests of guest_memory.h: regions, their borders, and ranges that lie across or outside.
+ * Unit tests of guest_memory.h: regions, their borders, and ranges that lie across or outside; memory
+ * that somebody else shares.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -290,6 +293,241 @@ static void test_write_outside_writes_nothing(void **state)
 	assert_int_equal(regions[0].host[0], 0);
 }
 
+/* ---- Memory of another process ---- */
+
+/* Where it has it; nothing is mapped there. */
+#define USER UINT64_C(0x7f0000000000)
+
+static int shared_file(uint64_t size)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	return fd;
+}
+
+static struct guest_memory_region shared_region(uint64_t gpa, uint64_t size, uint64_t user_addr)
+{
+	return (struct guest_memory_region) { .gpa = gpa, .size = size, .user_addr = user_addr };
+}
+
+static void check_byte(const struct guest_memory *memory, uint64_t gpa, int fd, uint64_t offset)
+{
+	uint8_t *host = guest_memory_host(memory, gpa, 1);
+	uint8_t byte = 0;
+
+	assert_non_null(host);
+	*host += 1;
+	assert_int_equal(pread(fd, &byte, 1, (off_t)offset), 1);
+	assert_int_equal(byte, *host);
+}
+
+/* Added in any order, looked up in all of them, and what is written is in the file, at its offset. */
+static void test_add_and_remove(void **state)
+{
+	static const unsigned int order[] = { 3, 0, 4, 1, 2 };
+	struct guest_memory memory = { .fd = -1 };
+	int fd = shared_file(5 * KIB(64) + KIB(3));
+	struct guest_memory_region regions[ARRAY_SIZE(order)];
+	unsigned int generation = memory.generation;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(order); i++)
+		regions[i] = shared_region(MIB(1) + i * MIB(2), KIB(64),
+					   USER + (9 - i) * UINT64_C(0x100000));
+	for (unsigned int i = 0; i < ARRAY_SIZE(order); i++) {
+		unsigned int at = order[i];
+
+		/* not on a page */
+		assert_int_equal(guest_memory_add(&memory, &regions[at], fd, at * KIB(64) + KIB(3)),
+				 0);
+		assert_int_not_equal(memory.generation, generation);
+		generation = memory.generation;
+	}
+	assert_int_equal(memory.count, ARRAY_SIZE(order));
+	assert_int_equal(memory.total, ARRAY_SIZE(order) * KIB(64));
+	for (unsigned int i = 0; i < ARRAY_SIZE(order); i++) {
+		const struct guest_memory_region *region = &regions[i];
+		uint64_t last = region->size - 1;
+
+		check_byte(&memory, region->gpa, fd, i * KIB(64) + KIB(3));
+		check_byte(&memory, region->gpa + last, fd, i * KIB(64) + KIB(3) + last);
+		assert_null(guest_memory_host(&memory, region->gpa - 1, 1));
+		assert_null(guest_memory_host(&memory, region->gpa + region->size, 1));
+		assert_null(guest_memory_host(&memory, region->gpa + last, 2));
+	}
+	for (unsigned int i = 0; i < ARRAY_SIZE(order); i++) {
+		assert_int_equal(guest_memory_remove(&memory, &regions[order[i]]), 0);
+		assert_int_not_equal(memory.generation, generation);
+		generation = memory.generation;
+		assert_int_equal(guest_memory_remove(&memory, &regions[order[i]]), -ENOENT);
+		assert_null(guest_memory_host(&memory, regions[order[i]].gpa, 1));
+		for (unsigned int j = i + 1; j < ARRAY_SIZE(order); j++)
+			assert_non_null(guest_memory_host(&memory, regions[order[j]].gpa, 1));
+	}
+	assert_int_equal(memory.count, 0);
+	assert_int_equal(memory.total, 0);
+	close(fd);
+}
+
+static void test_add_refuses(void **state)
+{
+	static const struct {
+		uint64_t gpa, size, user_addr, offset;
+	} table[] = {
+		{ GIB(1), 0, USER + GIB(1), 0 }, /* empty */
+		{ GIB(1), KIB(64) + 1, USER + GIB(1), 0 }, /* more than the file has */
+		{ GIB(1), KIB(4), USER + GIB(1), KIB(64) },
+		{ GIB(1), KIB(4), USER + GIB(1), UINT64_MAX - 10 },
+		{ GIB(1), UINT64_MAX, USER + GIB(1), 1 },
+		{ GIB(1), KIB(4), USER + GIB(1), KIB(60) + 1 },
+		{ UINT64_MAX - KIB(4) + 2, KIB(4), USER + GIB(1), 0 }, /* wraps */
+		{ GIB(1), KIB(4), UINT64_MAX - KIB(4) + 2, 0 },
+		{ MIB(1), KIB(4), USER + GIB(1), 0 }, /* overlaps */
+		{ MIB(1) + KIB(12), KIB(8), USER + GIB(1), 0 },
+		{ MIB(1) - KIB(4), KIB(4) + 1, USER + GIB(1), 0 },
+		{ MIB(1) - KIB(4), KIB(32), USER + GIB(1), 0 },
+		{ GIB(1), KIB(4), USER + KIB(12), 0 },
+		{ GIB(1), KIB(32), USER - KIB(4), 0 },
+	};
+	struct guest_memory memory = { .fd = -1 };
+	struct guest_memory_region first = shared_region(MIB(1), KIB(16), USER);
+	int fd = shared_file(KIB(64)), pipes[2];
+
+	assert_int_equal(guest_memory_add(&memory, &first, fd, 0), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		struct guest_memory_region region =
+			shared_region(table[i].gpa, table[i].size, table[i].user_addr);
+
+		assert_int_equal(guest_memory_add(&memory, &region, fd, table[i].offset), -EINVAL);
+		assert_int_equal(memory.count, 1);
+	}
+	/* what is no file, and what is closed */
+	first = shared_region(GIB(1), KIB(4), USER + GIB(1));
+	assert_int_equal(pipe(pipes), 0);
+	assert_int_equal(guest_memory_add(&memory, &first, pipes[0], 0), -EINVAL);
+	close(pipes[0]);
+	close(pipes[1]);
+	assert_int_equal(guest_memory_add(&memory, &first, pipes[0], 0), -EBADF);
+	/* its neighbours on both sides are fine */
+	first = shared_region(MIB(1) - KIB(4), KIB(4), USER - KIB(4));
+	assert_int_equal(guest_memory_add(&memory, &first, fd, 0), 0);
+	first = shared_region(MIB(1) + KIB(16), KIB(48), USER + KIB(16));
+	assert_int_equal(guest_memory_add(&memory, &first, fd, KIB(16)), 0);
+	/* and the last byte of all */
+	first = shared_region(UINT64_MAX - KIB(4) + 1, KIB(4), UINT64_MAX - KIB(4) + 1);
+	assert_int_equal(guest_memory_add(&memory, &first, fd, 0), 0);
+	assert_non_null(guest_memory_host(&memory, UINT64_MAX, 1));
+	guest_memory_remove_all(&memory);
+	assert_int_equal(memory.count, 0);
+	close(fd);
+}
+
+/* A file that may be read only: nothing of it is mapped, since devices write. */
+static void test_add_read_only(void **state)
+{
+	struct guest_memory memory = { .fd = -1 };
+	struct guest_memory_region region = shared_region(0, KIB(4), USER);
+	int fd = shared_file(KIB(4)), read_only;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	read_only = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(read_only >= 0);
+	assert_int_equal(guest_memory_add(&memory, &region, read_only, 0), -EACCES);
+	assert_int_equal(memory.count, 0);
+	close(read_only);
+	close(fd);
+}
+
+static void test_remove_names_all_of_it(void **state)
+{
+	struct guest_memory memory = { .fd = -1 };
+	struct guest_memory_region region = shared_region(MIB(1), KIB(16), USER);
+	struct guest_memory_region others[] = {
+		shared_region(MIB(1) + KIB(4), KIB(16), USER),
+		shared_region(MIB(1), KIB(12), USER),
+		shared_region(MIB(1), KIB(16), USER + 1),
+	};
+	int fd = shared_file(KIB(16));
+
+	assert_int_equal(guest_memory_add(&memory, &region, fd, 0), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		assert_int_equal(guest_memory_remove(&memory, &others[i]), -ENOENT);
+	assert_int_equal(guest_memory_remove(&memory, &region), 0);
+	close(fd);
+}
+
+static void test_from_user(void **state)
+{
+	static const struct {
+		uint64_t user_addr, len, gpa;
+	} table[] = {
+		{ USER, 1, MIB(1) },
+		{ USER, KIB(16), MIB(1) },
+		{ USER + 5, KIB(16) - 5, MIB(1) + 5 },
+		{ USER, KIB(16) + 1, UINT64_MAX }, /* into the next one: not one range */
+		{ USER + KIB(16), KIB(8), MIB(8) },
+		{ USER + KIB(24) - 1, 1, MIB(8) + KIB(8) - 1 },
+		{ USER + KIB(24) - 1, 2, UINT64_MAX },
+		{ USER + KIB(24), 0, UINT64_MAX },
+		{ USER + KIB(24), 1, UINT64_MAX },
+		{ USER - 1, 1, UINT64_MAX },
+		{ USER - 1, 2, UINT64_MAX },
+		{ USER + 1, UINT64_MAX, UINT64_MAX },
+		{ MIB(1), 1, UINT64_MAX }, /* a guest's address is not a front end's */
+		{ 0, 0, UINT64_MAX },
+		{ UINT64_MAX, 1, UINT64_MAX },
+	};
+	struct guest_memory memory = { .fd = -1 };
+	struct guest_memory_region low = shared_region(MIB(1), KIB(16), USER);
+	struct guest_memory_region high = shared_region(MIB(8), KIB(8), USER + KIB(16));
+	int fd = shared_file(KIB(16));
+
+	assert_int_equal(guest_memory_from_user(&memory, USER, 1), UINT64_MAX);
+	assert_int_equal(guest_memory_add(&memory, &high, fd, 0), 0);
+	assert_int_equal(guest_memory_add(&memory, &low, fd, 0), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		assert_true(guest_memory_from_user(&memory, table[i].user_addr, table[i].len) ==
+			    table[i].gpa);
+	guest_memory_remove_all(&memory);
+	close(fd);
+}
+
+/* All slots, each with its neighbours beside it; and a write across many more than a buffer may span. */
+static void test_all_slots(void **state)
+{
+	struct guest_memory *memory = calloc(1, sizeof(*memory));
+	struct guest_memory_region region;
+	char text[20 * 16];
+	int fd = shared_file(KIB(4));
+
+	assert_non_null(memory);
+	memory->fd = -1;
+	for (unsigned int i = 0; i < GUEST_MEMORY_SLOTS; i++) {
+		unsigned int at = (i * 37) % GUEST_MEMORY_SLOTS;
+
+		region = shared_region(MIB(1) + at * 16, 16, USER + at * 16);
+		assert_int_equal(guest_memory_add(memory, &region, fd, at % 256 * 16), 0);
+	}
+	region = shared_region(GIB(1), 16, USER + GIB(1));
+	assert_int_equal(guest_memory_add(memory, &region, fd, 0), -ENOSPC);
+	for (unsigned int i = 0; i < GUEST_MEMORY_SLOTS; i++)
+		check_byte(memory, MIB(1) + i * 16 + 3, fd, i % 256 * 16 + 3);
+	memset(text, 'x', sizeof(text));
+	assert_int_equal(guest_memory_write(memory, MIB(1) + 8, text, sizeof(text)), 0);
+	assert_int_equal(*(char *)guest_memory_host(memory, MIB(1) + 8 + sizeof(text) - 1, 1), 'x');
+	assert_int_not_equal(*(char *)guest_memory_host(memory, MIB(1) + 8 + sizeof(text), 1), 'x');
+	assert_int_equal(guest_memory_write(memory,
+					    MIB(1) + GUEST_MEMORY_SLOTS * 16 - sizeof(text) + 1,
+					    text, sizeof(text)),
+			 -EFAULT);
+	guest_memory_remove_all(memory);
+	assert_int_equal(memory->count, 0);
+	free(memory);
+	close(fd);
+}
+
 /* ---- Life ---- */
 
 static void test_destroy_of_nothing(void **state)
@@ -416,6 +654,12 @@ int main(void)
 		MEMORY_TEST(test_iov_of_nothing),
 		MEMORY_TEST(test_write),
 		MEMORY_TEST(test_write_outside_writes_nothing),
+		cmocka_unit_test(test_add_and_remove),
+		cmocka_unit_test(test_add_refuses),
+		cmocka_unit_test(test_add_read_only),
+		cmocka_unit_test(test_remove_names_all_of_it),
+		cmocka_unit_test(test_from_user),
+		cmocka_unit_test(test_all_slots),
 		cmocka_unit_test(test_destroy_of_nothing),
 		cmocka_unit_test(test_destroy_twice),
 		cmocka_unit_test(test_as_many_regions_as_there_can_be),

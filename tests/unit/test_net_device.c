@@ -434,7 +434,7 @@ static void loses_patience(void **state)
 	assert_int_equal(next_used_len(&guest->rings[NET_QUEUE_RX]), 92);
 	assert_int_equal(buffers[12], own[0]);
 	assert_int_equal(buffers[0], 0);
-	assert_int_equal(guest->net->counters.rx_dropped, 1);
+	assert_int_equal(guest->net->pairs[0].rx.dropped, 1);
 	free(packet);
 }
 
@@ -448,7 +448,7 @@ static void drops_what_never_fits(void **state)
 	add_buffers(guest, NET_QUEUE_SIZE, 16);
 	inject(guest, packet, 60000);
 	idle(guest, 20);
-	assert_int_equal(guest->net->counters.rx_dropped, 1);
+	assert_int_equal(guest->net->pairs[0].rx.dropped, 1);
 	inject_frame(guest, own, 80, 3);
 	wait_used(guest, NET_QUEUE_RX, 6);
 
@@ -457,7 +457,7 @@ static void drops_what_never_fits(void **state)
 	add_buffers(guest, 8, 1536);
 	inject(guest, packet, 60000);
 	idle(guest, 20);
-	assert_int_equal(guest->net->counters.rx_dropped, 2);
+	assert_int_equal(guest->net->pairs[0].rx.dropped, 2);
 	free(packet);
 }
 
@@ -480,7 +480,7 @@ static void receives_unmerged(void **state)
 	assert_int_equal(next_used_len(ring), 1526);
 	assert_int_equal(((struct virtio_net_hdr_v1 *)buffer)->num_buffers, 1);
 	assert_memory_equal(buffer + 12, packet->frame, 1514);
-	assert_int_equal(guest->net->counters.rx_dropped, 1);
+	assert_int_equal(guest->net->pairs[0].rx.dropped, 1);
 	free(packet);
 }
 
@@ -492,7 +492,7 @@ static void stops_without_buffers(void **state)
 	for (uint8_t i = 0; i < 8; i++)
 		inject_frame(guest, own, 60, i);
 	idle(guest, 20);
-	assert_int_equal(guest->net->counters.rx_frames, 0);
+	assert_int_equal(guest->net->pairs[0].rx.frames, 0);
 	assert_true(guest->net->pairs[0].rx.stopped);
 	add_buffers(guest, 3, 1536);
 	wait_used(guest, NET_QUEUE_RX, 3);
@@ -500,7 +500,7 @@ static void stops_without_buffers(void **state)
 	assert_true(guest->net->pairs[0].rx.stopped);
 	add_buffers(guest, 8, 1536);
 	wait_used(guest, NET_QUEUE_RX, 8);
-	assert_int_equal(guest->net->counters.rx_dropped, 0);
+	assert_int_equal(guest->net->pairs[0].rx.dropped, 0);
 }
 
 /* Frames that waited in the tap when the offloads of the last driver were on. */
@@ -515,7 +515,7 @@ static void drops_stale_segmentation(void **state)
 	add_buffers(guest, 100, 1536);
 	inject_frame(guest, own, 60, 2);
 	wait_used(guest, NET_QUEUE_RX, 1);
-	assert_int_equal(guest->net->counters.rx_dropped, 1);
+	assert_int_equal(guest->net->pairs[0].rx.dropped, 1);
 
 	/* and with the offloads off the host cuts it up itself */
 	inject(guest, packet, 9000);
@@ -538,7 +538,7 @@ static void keeps_to_mtu(void **state)
 	inject_frame(guest, own, 1014, 2);
 	wait_used(guest, NET_QUEUE_RX, 1);
 	assert_int_equal(next_used_len(&guest->rings[NET_QUEUE_RX]), 1026);
-	assert_int_equal(guest->net->counters.rx_dropped, 1);
+	assert_int_equal(guest->net->pairs[0].rx.dropped, 1);
 	assert_memory_not_equal(guest->net->config->mac, own, ETH_ALEN); /* made of the names */
 }
 
@@ -639,7 +639,7 @@ static void transmits_segmentation(void **state)
 
 	start(guest, MERGEABLE); /* not negotiated */
 	transmit(guest, &header, 12, packet, 60000);
-	assert_int_equal(guest->net->counters.tx_dropped, 1);
+	assert_int_equal(guest->net->pairs[0].tx.dropped, 1);
 	assert_int_equal(guest->rings[NET_QUEUE_TX].used->idx, 1);
 	assert_int_equal(lab_receive(guest->packets, seen, sizeof(*seen), 20), -1);
 	free(packet);

@@ -115,7 +115,6 @@ static inline struct hostile *hostile_create(void **state)
 	*state = hostile;
 	hostile->served = served_create_stopped((void **)&hostile->served);
 	hostile->rng = front_create(hostile->served->machine);
-	hostile->rng->queue_size = 8; /* it has no larger ring */
 	snprintf(hostile->rng_socket, sizeof(hostile->rng_socket), "%s/rng",
 		 hostile->served->back_end.directory);
 	hostile_start(hostile);

@@ -64,7 +64,7 @@ static void run_child(struct back_end *back_end, const char *const *arguments, p
 static const char *socket_argument(const char *const *arguments)
 {
 	for (; *arguments; arguments++)
-		if (!strcmp(*arguments, "--socket"))
+		if (!strcmp(*arguments, "--socket") || !strcmp(*arguments, "--socket-path"))
 			return arguments[1];
 	return NULL;
 }

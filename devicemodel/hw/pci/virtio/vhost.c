@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -269,23 +270,26 @@ static int set_features(struct vhost_dev *vdev)
 	return VHOST_IOCTL(vdev, VHOST_SET_FEATURES, &features);
 }
 
+/* As many regions as the front end of vhost-user may share, so the table is made for its count. */
 static int set_mem_table(struct vhost_dev *vdev)
 {
 	const struct guest_memory *memory = vdev->base->memory;
-	struct {
-		uint32_t nregions;
-		uint32_t padding;
-		struct vhost_memory_region regions[GUEST_MEMORY_REGIONS];
-	} table = { .nregions = memory->count };
+	struct vhost_memory *table;
+	int error;
 
-	static_assert(offsetof(struct vhost_memory, regions) == 8, "the table is a vhost_memory");
+	table = calloc(1, sizeof(*table) + memory->count * sizeof(table->regions[0]));
+	if (!table)
+		return -ENOMEM;
+	table->nregions = memory->count;
 	for (unsigned int i = 0; i < memory->count; i++)
-		table.regions[i] = (struct vhost_memory_region) {
+		table->regions[i] = (struct vhost_memory_region) {
 			.guest_phys_addr = memory->regions[i].gpa,
 			.memory_size = memory->regions[i].size,
 			.userspace_addr = (uintptr_t)memory->regions[i].host,
 		};
-	return VHOST_IOCTL(vdev, VHOST_SET_MEM_TABLE, &table);
+	error = VHOST_IOCTL(vdev, VHOST_SET_MEM_TABLE, table);
+	free(table);
+	return error;
 }
 
 static int set_busyloop(struct vhost_dev *vdev)

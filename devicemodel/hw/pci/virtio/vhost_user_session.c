@@ -268,51 +268,51 @@ struct request {
 /* clang-format off */
 static const struct request requests[VHOST_USER_REQUESTS] = {
 	[VHOST_USER_GET_FEATURES] = { "GET_FEATURES", get_features, 0, 0, 0, 0, ALWAYS, true },
-	[VHOST_USER_SET_FEATURES] = { "SET_FEATURES", set_features, U64, 0, 0, 0, ALWAYS },
-	[VHOST_USER_SET_OWNER] = { "SET_OWNER", owner, 0, 0, 0, 0, ALWAYS },
-	[VHOST_USER_RESET_OWNER] = { "RESET_OWNER", owner, 0, 0, 0, 0, ALWAYS },
+	[VHOST_USER_SET_FEATURES] = { "SET_FEATURES", set_features, U64, 0, 0, 0, ALWAYS, false },
+	[VHOST_USER_SET_OWNER] = { "SET_OWNER", owner, 0, 0, 0, 0, ALWAYS, false },
+	[VHOST_USER_RESET_OWNER] = { "RESET_OWNER", owner, 0, 0, 0, 0, ALWAYS, false },
 	[VHOST_USER_SET_MEM_TABLE] = { "SET_MEM_TABLE", vhost_user_set_mem_table, MEMORY_MIN,
-		sizeof(struct vhost_user_memory), 0, VHOST_USER_REGIONS_MAX, ALWAYS },
+		sizeof(struct vhost_user_memory), 0, VHOST_USER_REGIONS_MAX, ALWAYS, false },
 	[VHOST_USER_SET_LOG_BASE] = { "SET_LOG_BASE", vhost_user_set_log_base,
 		sizeof(struct vhost_user_log), 0, 1, 1, VHOST_USER_PROTOCOL_F_LOG_SHMFD, true },
-	[VHOST_USER_SET_LOG_FD] = { "SET_LOG_FD", set_log_fd, 0, U64, 0, 1, ALWAYS },
-	[VHOST_USER_SET_VRING_NUM] = { "SET_VRING_NUM", vhost_user_set_vring_num, STATE, 0, 0, 0, ALWAYS },
+	[VHOST_USER_SET_LOG_FD] = { "SET_LOG_FD", set_log_fd, 0, U64, 0, 1, ALWAYS, false },
+	[VHOST_USER_SET_VRING_NUM] = { "SET_VRING_NUM", vhost_user_set_vring_num, STATE, 0, 0, 0, ALWAYS, false },
 	[VHOST_USER_SET_VRING_ADDR] = { "SET_VRING_ADDR", vhost_user_set_vring_addr,
-		sizeof(struct vhost_user_vring_addr), 0, 0, 0, ALWAYS },
-	[VHOST_USER_SET_VRING_BASE] = { "SET_VRING_BASE", vhost_user_set_vring_base, STATE, 0, 0, 0, ALWAYS },
+		sizeof(struct vhost_user_vring_addr), 0, 0, 0, ALWAYS, false },
+	[VHOST_USER_SET_VRING_BASE] = { "SET_VRING_BASE", vhost_user_set_vring_base, STATE, 0, 0, 0, ALWAYS, false },
 	[VHOST_USER_GET_VRING_BASE] = { "GET_VRING_BASE", vhost_user_get_vring_base, STATE, 0, 0, 0,
 		ALWAYS, true },
-	[VHOST_USER_SET_VRING_KICK] = { "SET_VRING_KICK", vhost_user_set_vring_kick, U64, 0, 0, 1, ALWAYS },
-	[VHOST_USER_SET_VRING_CALL] = { "SET_VRING_CALL", vhost_user_set_vring_call, U64, 0, 0, 1, ALWAYS },
-	[VHOST_USER_SET_VRING_ERR] = { "SET_VRING_ERR", vhost_user_set_vring_err, U64, 0, 0, 1, ALWAYS },
+	[VHOST_USER_SET_VRING_KICK] = { "SET_VRING_KICK", vhost_user_set_vring_kick, U64, 0, 0, 1, ALWAYS, false },
+	[VHOST_USER_SET_VRING_CALL] = { "SET_VRING_CALL", vhost_user_set_vring_call, U64, 0, 0, 1, ALWAYS, false },
+	[VHOST_USER_SET_VRING_ERR] = { "SET_VRING_ERR", vhost_user_set_vring_err, U64, 0, 0, 1, ALWAYS, false },
 	[VHOST_USER_GET_PROTOCOL_FEATURES] = { "GET_PROTOCOL_FEATURES", get_protocol_features, 0, 0, 0, 0,
 		ALWAYS, true },
 	[VHOST_USER_SET_PROTOCOL_FEATURES] = { "SET_PROTOCOL_FEATURES", set_protocol_features, U64, 0, 0, 0,
-		ALWAYS },
+		ALWAYS, false },
 	[VHOST_USER_GET_QUEUE_NUM] = { "GET_QUEUE_NUM", get_queue_num, 0, 0, 0, 0,
 		VHOST_USER_PROTOCOL_F_MQ, true },
 	[VHOST_USER_SET_VRING_ENABLE] = { "SET_VRING_ENABLE", vhost_user_set_vring_enable, STATE, 0, 0, 0,
-		ALWAYS },
+		ALWAYS, false },
 	[VHOST_USER_SET_BACKEND_REQ_FD] = { "SET_BACKEND_REQ_FD", vhost_user_set_backend_req_fd, 0, U64, 1, 1,
-		VHOST_USER_PROTOCOL_F_BACKEND_REQ },
+		VHOST_USER_PROTOCOL_F_BACKEND_REQ, false },
 	[VHOST_USER_GET_CONFIG] = { "GET_CONFIG", vhost_user_get_config, CONFIG_MIN,
 		sizeof(struct vhost_user_config), 0, 0,
 		VHOST_USER_PROTOCOL_F_CONFIG, true },
 	[VHOST_USER_SET_CONFIG] = { "SET_CONFIG", vhost_user_set_config, CONFIG_MIN,
-		sizeof(struct vhost_user_config), 0, 0, VHOST_USER_PROTOCOL_F_CONFIG },
+		sizeof(struct vhost_user_config), 0, 0, VHOST_USER_PROTOCOL_F_CONFIG, false },
 	[VHOST_USER_GET_INFLIGHT_FD] = { "GET_INFLIGHT_FD", vhost_user_get_inflight_fd, INFLIGHT_MIN,
 		INFLIGHT_MAX, 0, 0, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD, true },
 	[VHOST_USER_SET_INFLIGHT_FD] = { "SET_INFLIGHT_FD", vhost_user_set_inflight_fd, INFLIGHT_MIN,
-		INFLIGHT_MAX, 1, 1, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD },
+		INFLIGHT_MAX, 1, 1, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD, false },
 	[VHOST_USER_RESET_DEVICE] = { "RESET_DEVICE", reset_device, 0, 0, 0, 0,
-		VHOST_USER_PROTOCOL_F_RESET_DEVICE },
+		VHOST_USER_PROTOCOL_F_RESET_DEVICE, false },
 	[VHOST_USER_GET_MAX_MEM_SLOTS] = { "GET_MAX_MEM_SLOTS", vhost_user_get_max_mem_slots, 0, 0, 0, 0,
 		VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS, true },
 	[VHOST_USER_ADD_MEM_REG] = { "ADD_MEM_REG", vhost_user_add_mem_reg,
-		sizeof(struct vhost_user_single_region), 0, 1, 1, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS },
+		sizeof(struct vhost_user_single_region), 0, 1, 1, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS, false },
 	[VHOST_USER_REM_MEM_REG] = { "REM_MEM_REG", vhost_user_rem_mem_reg,
-		sizeof(struct vhost_user_single_region), 0, 0, 1, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS },
-	[VHOST_USER_SET_STATUS] = { "SET_STATUS", set_status, U64, 0, 0, 0, VHOST_USER_PROTOCOL_F_STATUS },
+		sizeof(struct vhost_user_single_region), 0, 0, 1, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS, false },
+	[VHOST_USER_SET_STATUS] = { "SET_STATUS", set_status, U64, 0, 0, 0, VHOST_USER_PROTOCOL_F_STATUS, false },
 	[VHOST_USER_GET_STATUS] = { "GET_STATUS", get_status, 0, 0, 0, 0, VHOST_USER_PROTOCOL_F_STATUS, true },
 };
 /* clang-format on */
@@ -391,6 +391,7 @@ static void session_hang_up(struct vhost_user_device *device)
 static int session_serve(struct vhost_user_device *device)
 {
 	struct vhost_user_session *session = &device->session;
+	bool waited = session->out.pending;
 	int result = vhost_user_reply_send(device);
 
 	/* Who does not read our answers is not listened to. */
@@ -404,7 +405,7 @@ static int session_serve(struct vhost_user_device *device)
 		if (result > 0)
 			result = message_handle(device);
 	}
-	if (result < 0)
+	if (result < 0 || waited == session->out.pending)
 		return result;
 	return event_set_events(session->source, session->out.pending ? EPOLLOUT : EPOLLIN);
 }

@@ -417,6 +417,23 @@ static void legacy_kick(struct virtio_common *vc, const struct vqueue_info *vq)
 	virtio_unlock_queues(vc);
 }
 
+/* A driver that kicks by a trap sees at once what became of it. */
+static void queue_kick_alone(struct vqueue_info *vq)
+{
+	struct virtio_common *vc = vq->vc;
+	bool error;
+
+	pthread_mutex_lock(vq->lock);
+	virtio_queue_notify(vq);
+	error = vq->error_pending;
+	pthread_mutex_unlock(vq->lock);
+	if (!error)
+		return;
+	virtio_lock_queues(vc);
+	virtio_errors_finish(vc);
+	virtio_unlock_queues(vc);
+}
+
 void virtio_queue_kick(struct virtio_common *vc, uint32_t index)
 {
 	struct vqueue_info *vq;
@@ -429,11 +446,10 @@ void virtio_queue_kick(struct virtio_common *vc, uint32_t index)
 		return;
 	}
 	legacy_kick(vc, vq);
-	if (vq->lock != vc->lock)
-		pthread_mutex_lock(vq->lock);
-	virtio_queue_notify(vq);
-	if (vq->lock != vc->lock)
-		pthread_mutex_unlock(vq->lock);
+	if (vq->lock == vc->lock)
+		virtio_queue_notify(vq);
+	else
+		queue_kick_alone(vq);
 }
 
 void virtio_legacy_access(struct virtio_common *vc)

@@ -20,7 +20,7 @@
 /* ---- Queues (virtio 1.4, 5.1.2) ---- */
 
 /* max_virtqueue_pairs counts only for who negotiated MQ. */
-static unsigned int net_pairs_known(const struct virtio_net *net)
+unsigned int net_pairs_known(const struct virtio_net *net)
 {
 	return virtio_has_feature(&net->vc, VIRTIO_NET_F_MQ) ? net->pair_count : 1;
 }
@@ -41,9 +41,7 @@ static struct net_pair *net_pair_of(struct virtio_net *net, const struct vqueue_
 static void net_pair_kick(struct net_pair *pair, struct vqueue_info *vq)
 {
 	/* A queue that was reset may be back, and with it all that the kernel needs. */
-	net_vhost_start(pair->net);
-	if (pair->net->vhost.running)
-		return;
+	net_vhost_try(pair->net);
 	if (vq->index % NET_PAIR_QUEUES == NET_QUEUE_RX)
 		net_rx_kick(pair);
 	else
@@ -63,6 +61,16 @@ static void net_qnotify(void *dev, struct vqueue_info *vq)
 		net_ctrl_run(net, vq);
 }
 
+/* virtio 1.4, 5.1.9.5.10.6: what was said for all queues of the kind holds again. */
+static void net_queue_came_anew(struct virtio_net *net, const struct vqueue_info *vq)
+{
+	unsigned int kind = vq->index % NET_PAIR_QUEUES;
+	struct net_pair *pair = &net->pairs[vq->index / NET_PAIR_QUEUES];
+
+	net_notify_drop(kind == NET_QUEUE_RX ? &pair->rx.notify : &pair->tx.notify,
+			&net->coalesce[kind]);
+}
+
 static void net_queue_reset(void *dev, struct vqueue_info *vq)
 {
 	struct virtio_net *net = dev;
@@ -73,6 +81,7 @@ static void net_queue_reset(void *dev, struct vqueue_info *vq)
 	net_vhost_stop(net);
 	if (vq->index % NET_PAIR_QUEUES == NET_QUEUE_RX)
 		net_rx_stop(pair, false);
+	net_queue_came_anew(net, vq);
 }
 
 static void net_stop_receiving(struct virtio_net *net, bool give_back)
@@ -180,8 +189,28 @@ static void net_cfgwrite(void *dev, uint32_t offset, uint32_t size, uint32_t val
 /* ---- Life cycle ---- */
 
 /* Legacy drivers too (3.1.2). Before it user space serves those that cannot wait for it. */
+/*
+ * A front end of vhost-user may keep the control queue to itself (QEMU does): then the rings that
+ * it enables say which pairs are in use.
+ */
+static void net_follow_rings(struct virtio_net *net)
+{
+	const struct vqueue_info *ctrl = &net->vc.vqs[NET_PAIR_QUEUES * net_pairs_known(net)];
+	bool by_rings = !ctrl->enabled;
+	uint16_t count = 0;
+
+	if (!net->vc.running || (!by_rings && !net->pairs_by_rings))
+		return;
+	while (by_rings && count < net_pairs_known(net) && net->pairs[count].rx.vq->enabled &&
+	       net->pairs[count].tx.vq->enabled)
+		count++;
+	net->pairs_by_rings = by_rings && count > 1;
+	net_set_pairs(net, MAX(count, 1));
+}
+
 static void net_set_status(void *dev, uint8_t status)
 {
+	net_follow_rings(dev);
 	net_vhost_start(dev);
 }
 
@@ -191,6 +220,7 @@ static void net_reset(void *dev)
 
 	net_vhost_stop(net);
 	net_stop_receiving(net, false);
+	net_notify_reset(net);
 	net->vhost.blocked = false;
 	net_set_pairs(net, 1); /* virtio 1.4, 5.1.9.5.6.2 */
 	net_ctrl_reset(net);
@@ -205,6 +235,7 @@ static void net_quiesce(void *dev)
 
 	net_vhost_stop(net);
 	net_stop_receiving(net, true);
+	net_notify_flush_all(net);
 }
 
 /* The link may be another one than before: a saved state is loaded with the tap of this host. */
@@ -219,24 +250,40 @@ static void net_resume(void *dev)
 	net_announce(net);
 	if (changed || net->config->status & VIRTIO_NET_S_ANNOUNCE)
 		virtio_config_changed(&net->vc);
+	net_follow_rings(net);
 	net_vhost_start(net);
 }
 
 static void net_log_counters(const struct virtio_net *net)
 {
-	const struct net_counters *counters = &net->counters;
+	uint64_t received = 0, lost = 0, filtered = 0, sent = 0, unsent = 0;
 	char vhost[64] = "";
 
+	for (unsigned int i = 0; i < net->pair_count; i++) {
+		const struct net_pair *pair = &net->pairs[i];
+
+		received += pair->rx.frames;
+		lost += pair->rx.dropped;
+		filtered += pair->rx.filtered;
+		sent += pair->tx.frames;
+		unsent += pair->tx.dropped;
+	}
 	if (net->vhost.starts)
 		snprintf(vhost, sizeof(vhost), "; and in the kernel, which took over %llu times",
 			 (unsigned long long)net->vhost.starts);
 	log_debug(
 		net->vc.log,
 		"%s: received %llu frames, dropped %llu, filtered %llu; sent %llu, dropped %llu%s",
-		net->vc.name, (unsigned long long)counters->rx_frames,
-		(unsigned long long)counters->rx_dropped, (unsigned long long)counters->rx_filtered,
-		(unsigned long long)counters->tx_frames, (unsigned long long)counters->tx_dropped,
+		net->vc.name, (unsigned long long)received, (unsigned long long)lost,
+		(unsigned long long)filtered, (unsigned long long)sent, (unsigned long long)unsent,
 		vhost);
+}
+
+static void net_pair_deinit(struct net_pair *pair)
+{
+	event_remove(pair->rx.patience);
+	net_notify_deinit(&pair->rx.notify);
+	net_notify_deinit(&pair->tx.notify);
 }
 
 static void net_deinit(void *dev)
@@ -247,7 +294,7 @@ static void net_deinit(void *dev)
 	net_vhost_deinit(net);
 	net_close(net->backend);
 	for (unsigned int i = 0; i < net->pair_count; i++)
-		event_remove(net->pairs[i].rx.patience);
+		net_pair_deinit(&net->pairs[i]);
 	free(net->pairs);
 	net->backend = NULL;
 	net->pairs = NULL;
@@ -310,6 +357,29 @@ static void net_init_offloads(struct virtio_net *net)
 	virtio_offer(&net->vc, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
 }
 
+static int net_init_pair(struct virtio_net *net, unsigned int index)
+{
+	struct vqueue_info *vqs = &net->vc.vqs[NET_PAIR_QUEUES * index];
+	struct net_pair *pair = &net->pairs[index];
+	struct net_rx *rx = &pair->rx;
+	int error;
+
+	pair->net = net;
+	pair->index = index;
+	rx->vq = &vqs[NET_QUEUE_RX];
+	pair->tx.vq = &vqs[NET_QUEUE_TX];
+	rx->patience = event_add_timer(rx->vq->loop, rx->vq->lock, net_rx_impatient, pair);
+	error = rx->patience ? 0 : -errno;
+	if (!error)
+		error = net_notify_init(&rx->notify, rx->vq);
+	if (!error)
+		error = net_notify_init(&pair->tx.notify, pair->tx.vq);
+	if (error)
+		log_error(net->vc.log, "%s: cannot make a timer: %s", net->vc.name,
+			  strerror(-error));
+	return error;
+}
+
 static int net_init_pairs(struct virtio_net *net)
 {
 	struct virtio_common *vc = &net->vc;
@@ -323,24 +393,39 @@ static int net_init_pairs(struct virtio_net *net)
 	}
 	net->pair_count = count;
 	net->pairs_used = 1;
-	for (unsigned int i = 0; i < count; i++) {
-		struct net_pair *pair = &net->pairs[i];
-
-		pair->net = net;
-		pair->index = i;
-		pair->vhost_fd = -1;
-		pair->rx.vq = &vc->vqs[NET_PAIR_QUEUES * i + NET_QUEUE_RX];
-		pair->tx.vq = &vc->vqs[NET_PAIR_QUEUES * i + NET_QUEUE_TX];
-		pair->rx.patience = event_add_timer(vc->loop, vc->lock, net_rx_impatient, pair);
-		if (!pair->rx.patience) {
-			log_error(vc->log, "%s: cannot make a timer: %m", vc->name);
-			return -ENOMEM;
-		}
-	}
+	for (unsigned int i = 0; i < count; i++)
+		net->pairs[i].vhost_fd = -1;
+	for (unsigned int i = 0; !error && i < count; i++)
+		error = net_init_pair(net, i);
 	net->config->max_virtqueue_pairs = (uint16_t)count;
 	if (count > 1)
 		virtio_offer(vc, VIRTIO_NET_F_MQ);
-	return 0;
+	return error;
+}
+
+/* Of a tap, whose queues know nothing of each other, and but for commands. */
+static bool net_queue_alone(void *dev, uint16_t index)
+{
+	const struct virtio_net *net = dev;
+
+	return net->opt_backend == NET_TAP && net->opt_queues > 1 &&
+	       index < NET_PAIR_QUEUES * net->opt_queues;
+}
+
+/* Frames of each queue of the tap are received where the pair is worked on. */
+static int net_place_queues(struct virtio_net *net)
+{
+	int error = 0;
+
+	for (unsigned int i = 0; !error && i < net->pair_count; i++) {
+		const struct vqueue_info *vq = net->pairs[i].rx.vq;
+
+		error = net_set_queue_loop(net->backend, i, vq->loop, vq->lock);
+	}
+	if (error)
+		log_error(net->vc.log, "%s: cannot receive in the queues' threads: %s",
+			  net->vc.name, strerror(-error));
+	return error;
 }
 
 static int net_open_backend(struct virtio_net *net)
@@ -370,7 +455,7 @@ static int net_open_backend(struct virtio_net *net)
 	net_init_mtu(net);
 	net_init_offloads(net);
 	net_set_link(net, net_link_up(net->backend));
-	return 0;
+	return net_place_queues(net);
 }
 
 static int net_init(void *dev)
@@ -383,6 +468,10 @@ static int net_init(void *dev)
 	net->config = (struct virtio_net_config *)net->vc.config;
 	if (net->opt_mrg_rxbuf)
 		virtio_offer(&net->vc, VIRTIO_NET_F_MRG_RXBUF);
+	if (net->opt_vhost == NET_VHOST_OFF) { /* the kernel notifies as it likes */
+		virtio_offer(&net->vc, VIRTIO_NET_F_NOTF_COAL);
+		virtio_offer(&net->vc, VIRTIO_NET_F_VQ_NOTF_COAL);
+	}
 	error = net_init_pairs(net);
 	if (!error)
 		error = net_open_backend(net);
@@ -457,7 +546,7 @@ VIRTIO_DEVICE(virtio_net, {
 	.options = net_options, .init = net_init, .deinit = net_deinit, .reset = net_reset,
 	.quiesce = net_quiesce, .resume = net_resume, .qnotify = net_qnotify,
 	.queue_reset = net_queue_reset, .cfgwrite = net_cfgwrite, .set_status = net_set_status,
-	.offload = net_vhost_switch,
+	.offload = net_vhost_switch, .queue_alone = net_queue_alone, .queue_group = NET_PAIR_QUEUES,
 	.apply_features = net_apply_features, .state = &net_state, .config_state = net_config_state,
 });
 /* clang-format on */

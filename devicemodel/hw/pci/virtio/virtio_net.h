@@ -2,7 +2,8 @@
 /*
  * Between the files of virtio-net: the device (virtio_net.c), its data path in user space,
  * reception (virtio_net_rx.c) and transmission (virtio_net_tx.c), or in the kernel
- * (virtio_net_vhost.c), the control queue (virtio_net_ctrl.c), and the rules for headers and for
+ * (virtio_net_vhost.c), the control queue (virtio_net_ctrl.c), notifications (virtio_net_notify.c),
+ * and the rules for headers and for
  * the receive filter, which need no device (virtio_net_rules.c).
  */
 #ifndef TENON_VIRTIO_NET_H
@@ -20,6 +21,18 @@
 #define VIRTIO_NET_F_GUEST_USO6 55
 #define VIRTIO_NET_F_HOST_USO 56
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5
+#endif
+
+#ifndef VIRTIO_NET_F_NOTF_COAL
+#define VIRTIO_NET_F_NOTF_COAL 53 /* virtio 1.2 */
+#define VIRTIO_NET_CTRL_NOTF_COAL 6
+#define VIRTIO_NET_CTRL_NOTF_COAL_TX_SET 0
+#define VIRTIO_NET_CTRL_NOTF_COAL_RX_SET 1
+#endif
+#ifndef VIRTIO_NET_F_VQ_NOTF_COAL
+#define VIRTIO_NET_F_VQ_NOTF_COAL 52 /* virtio 1.3 */
+#define VIRTIO_NET_CTRL_NOTF_COAL_VQ_SET 2
+#define VIRTIO_NET_CTRL_NOTF_COAL_VQ_GET 3
 #endif
 
 /*
@@ -95,6 +108,27 @@ struct net_rx_chain {
 };
 
 /*
+ * Notification coalescing of a queue (virtio 1.4, 5.1.9.5.10): used buffers are shown to the driver,
+ * and it is notified, once there are @max_packets or the first of them is @max_usecs old.
+ */
+#define NET_COALESCE_USECS_MAX 1000000 /* more than a second is no notification any more */
+
+struct net_coalesce {
+	uint32_t max_packets, max_usecs;
+};
+
+/*
+ * @coalesce: at once, if one of them is 0
+ * @packets: frames in used buffers that the driver was not shown; @timer runs while there are any
+ */
+struct net_notify {
+	struct vqueue_info *vq;
+	struct net_coalesce coalesce;
+	uint32_t packets;
+	struct event_source *timer;
+};
+
+/*
  * Reception. Chains are taken from the queue ahead of the frames that will fill them and kept
  * until used, in the order in which they were available.
  * @chains, @chain_count: those; @iov, @iov_count: their memory; @capacity: bytes of it
@@ -105,7 +139,9 @@ struct net_rx_chain {
  */
 struct net_rx {
 	struct vqueue_info *vq;
+	struct net_notify notify;
 	struct event_source *patience;
+	uint64_t frames, filtered, dropped;
 	bool stopped;
 	unsigned int chain_count, iov_count;
 	uint32_t capacity;
@@ -119,6 +155,8 @@ struct net_rx {
 
 struct net_tx {
 	struct vqueue_info *vq;
+	struct net_notify notify;
+	uint64_t frames, dropped;
 	struct iovec chain_iov[NET_CHAIN_IOV];
 	struct iovec iov[NET_CHAIN_IOV + 1];
 };
@@ -148,15 +186,12 @@ enum net_vhost_option { NET_VHOST_OFF, NET_VHOST_ON, NET_VHOST_AUTO };
  * @busy: it is being stopped: what that brings about must not start it
  * @blocked: it cannot, until the driver begins anew
  * @starts: how often it took over
+ * @try: timer: a queue's thread found that it may
  */
 struct net_vhost {
 	bool wanted, running, busy, blocked;
 	uint64_t starts;
-};
-
-struct net_counters {
-	uint64_t rx_frames, rx_filtered, rx_dropped;
-	uint64_t tx_frames, tx_dropped;
+	struct event_source *try;
 };
 
 /*
@@ -164,6 +199,10 @@ struct net_counters {
  * @pairs, @pair_count: all that there are; the first @pairs_used are those the driver uses
  * @header_size: of the header the driver uses, 10 or 12
  * @guest_offloads: the VIRTIO_NET_F_GUEST_ offloads in force
+ * @coalesce: what queues have that come anew, receive and transmit queues
+ *
+ * Pairs may have threads of their own: these change what is in their net_rx or net_tx and read the
+ * rest, which changes with all queues' locks held.
  */
 struct virtio_net {
 	struct virtio_common vc;
@@ -181,13 +220,17 @@ struct virtio_net {
 	struct net_pair *pairs;
 	unsigned int pair_count;
 	uint16_t pairs_used;
+	bool pairs_by_rings; /* no command says how many are used, but the rings that are enabled */
 	uint8_t mac[ETH_ALEN];
 	uint32_t header_size;
 	uint64_t guest_offloads;
 	struct net_filter filter;
-	struct net_counters counters;
+	struct net_coalesce coalesce[NET_PAIR_QUEUES];
 	struct net_vhost vhost;
 };
+
+/* max_virtqueue_pairs, for who negotiated what it is for; else 1. */
+unsigned int net_pairs_known(const struct virtio_net *net);
 
 /*
  * Use the first @count pairs; the buffers of the others stay the driver's. False: the host
@@ -210,6 +253,38 @@ void net_rx_impatient(void *arg, uint32_t expirations);
 /* Stop receiving; @give_back: the queue lives on, its unused buffers return to it. */
 void net_rx_stop(struct net_pair *pair, bool give_back);
 
+/* ---- Notifications (virtio_net_notify.c) ---- */
+
+int net_notify_init(struct net_notify *notify, struct vqueue_info *vq) __must_check;
+void net_notify_deinit(struct net_notify *notify);
+
+/*
+ * At the end of a turn in which @packets frames were dealt with: vq_endchains(), now or later.
+ * @used_all: see there; then no buffers are left and the driver is told now if it @hungers for that.
+ */
+void net_notify_end(struct net_notify *notify, uint32_t packets, bool used_all, bool hungers);
+
+/* The driver sees all that was used, at once: the queue is to be handed over, or to stand still. */
+void net_notify_flush(struct net_notify *notify);
+
+/* The queue is gone, and @coalesce is what it has when it comes back. */
+void net_notify_drop(struct net_notify *notify, const struct net_coalesce *coalesce);
+
+/* No notification of the device waits; without parameters, as after a reset. */
+void net_notify_reset(struct virtio_net *net);
+void net_notify_flush_all(struct virtio_net *net);
+
+/* Does the driver have any notification coalesced? */
+bool net_notify_coalesces(const struct virtio_net *net);
+
+/* A command of VIRTIO_NET_CTRL_NOTF_COAL for all receive or transmit queues, or for one. */
+bool net_notify_set_all(struct virtio_net *net, unsigned int kind,
+			const struct net_coalesce *coalesce);
+bool net_notify_set_queue(struct virtio_net *net, uint16_t index,
+			  const struct net_coalesce *coalesce);
+bool net_notify_get_queue(const struct virtio_net *net, uint16_t index,
+			  struct net_coalesce *coalesce);
+
 /* virtio_net_vhost.c: what vhost=, busyloop= and the offload callback are about. */
 
 /* After the back end was opened and features were offered: offer only what the kernel can do. */
@@ -222,6 +297,9 @@ void net_vhost_deinit(struct virtio_net *net);
  */
 int net_vhost_start(struct virtio_net *net);
 
+/* The same, soon, for who has no more than a queue's lock. */
+void net_vhost_try(struct virtio_net *net);
+
 /* The kernel has stopped, and the rings are where it left them, when this returns. */
 void net_vhost_stop(struct virtio_net *net);
 
@@ -231,9 +309,18 @@ int net_vhost_switch(void *dev, bool on);
 /* Answer all commands that wait, at once: drivers spin for the answer. */
 void net_ctrl_run(struct virtio_net *net, struct vqueue_info *vq);
 
-/* One command, @out_len bytes in @iov; VIRTIO_NET_OK or VIRTIO_NET_ERR. */
-uint8_t net_ctrl_command(struct virtio_net *net, const struct iovec *iov, int count,
-			 uint64_t out_len);
+#define NET_CTRL_RESULT_MAX sizeof(struct net_coalesce)
+
+/* What a command answers with: VIRTIO_NET_OK or VIRTIO_NET_ERR, and @len bytes of @result. */
+struct net_ctrl_answer {
+	uint8_t ack;
+	uint8_t result[NET_CTRL_RESULT_MAX];
+	uint32_t len;
+};
+
+/* One command, @out_len bytes in @iov. */
+struct net_ctrl_answer net_ctrl_command(struct virtio_net *net, const struct iovec *iov, int count,
+					uint64_t out_len);
 
 /* No command was given yet: the filter lets in broadcasts and what is for the device. */
 void net_ctrl_reset(struct virtio_net *net);

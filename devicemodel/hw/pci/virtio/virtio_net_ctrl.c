@@ -7,11 +7,12 @@
 
 #define ANY_LENGTH UINT64_MAX
 
-/* The data of a command: what follows class and command in the chain. */
+/* The data of a command: what follows class and command in the chain; and where its result goes. */
 struct ctrl_data {
 	const struct iovec *iov;
 	int count;
 	uint64_t offset, len;
+	struct net_ctrl_answer *answer;
 };
 
 static bool data_take(struct ctrl_data *data, void *to, size_t size)
@@ -133,6 +134,46 @@ static bool ctrl_pairs(struct virtio_net *net, uint8_t command, struct ctrl_data
 	return net_set_pairs(net, pairs);
 }
 
+/* virtio 1.4, 5.1.9.5.10 */
+static bool ctrl_coalesce(struct virtio_net *net, uint8_t command, struct ctrl_data *data)
+{
+	struct net_coalesce coalesce;
+
+	if (!data_take(data, &coalesce, sizeof(coalesce)))
+		return false;
+	return net_notify_set_all(
+		net, command == VIRTIO_NET_CTRL_NOTF_COAL_TX_SET ? NET_QUEUE_TX : NET_QUEUE_RX,
+		&coalesce);
+}
+
+/* The queue's index, and 16 reserved bits that are not looked at. */
+static bool take_queue(struct ctrl_data *data, uint16_t *index)
+{
+	return data_take(data, index, sizeof(*index)) && data_skip(data, sizeof(*index));
+}
+
+static bool ctrl_coalesce_queue(struct virtio_net *net, uint8_t command, struct ctrl_data *data)
+{
+	struct net_coalesce coalesce;
+	uint16_t index;
+
+	return take_queue(data, &index) && data_take(data, &coalesce, sizeof(coalesce)) &&
+	       net_notify_set_queue(net, index, &coalesce);
+}
+
+/* The parameters come back as the command's result. */
+static bool ctrl_coalescing(struct virtio_net *net, uint8_t command, struct ctrl_data *data)
+{
+	struct net_coalesce coalesce;
+	uint16_t index;
+
+	if (!take_queue(data, &index) || !net_notify_get_queue(net, index, &coalesce))
+		return false;
+	memcpy(data->answer->result, &coalesce, sizeof(coalesce));
+	data->answer->len = sizeof(coalesce);
+	return true;
+}
+
 /* @feature: the driver must have it; @length: of the data */
 static const struct ctrl_command {
 	uint8_t class, command;
@@ -161,6 +202,14 @@ static const struct ctrl_command {
 	{ VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, VIRTIO_NET_F_MQ, 2, ctrl_pairs },
 	{ VIRTIO_NET_CTRL_GUEST_OFFLOADS, VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET,
 	  VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, 8, ctrl_guest_offloads },
+	{ VIRTIO_NET_CTRL_NOTF_COAL, VIRTIO_NET_CTRL_NOTF_COAL_TX_SET, VIRTIO_NET_F_NOTF_COAL, 8,
+	  ctrl_coalesce },
+	{ VIRTIO_NET_CTRL_NOTF_COAL, VIRTIO_NET_CTRL_NOTF_COAL_RX_SET, VIRTIO_NET_F_NOTF_COAL, 8,
+	  ctrl_coalesce },
+	{ VIRTIO_NET_CTRL_NOTF_COAL, VIRTIO_NET_CTRL_NOTF_COAL_VQ_SET, VIRTIO_NET_F_VQ_NOTF_COAL,
+	  12, ctrl_coalesce_queue },
+	{ VIRTIO_NET_CTRL_NOTF_COAL, VIRTIO_NET_CTRL_NOTF_COAL_VQ_GET, VIRTIO_NET_F_VQ_NOTF_COAL, 4,
+	  ctrl_coalescing },
 };
 
 static const struct ctrl_command *ctrl_find(const struct virtio_net *net,
@@ -175,19 +224,22 @@ static const struct ctrl_command *ctrl_find(const struct virtio_net *net,
 	return NULL;
 }
 
-uint8_t net_ctrl_command(struct virtio_net *net, const struct iovec *iov, int count,
-			 uint64_t out_len)
+struct net_ctrl_answer net_ctrl_command(struct virtio_net *net, const struct iovec *iov, int count,
+					uint64_t out_len)
 {
-	struct ctrl_data data = { .iov = iov, .count = count, .len = out_len };
+	struct net_ctrl_answer answer = { .ack = VIRTIO_NET_ERR };
+	struct ctrl_data data = { .iov = iov, .count = count, .len = out_len, .answer = &answer };
 	const struct ctrl_command *command;
 	struct virtio_net_ctrl_hdr header;
 
 	if (!data_take(&data, &header, sizeof(header)))
-		return VIRTIO_NET_ERR;
+		return answer;
 	command = ctrl_find(net, &header);
 	if (!command || (command->length != ANY_LENGTH && command->length != data.len))
-		return VIRTIO_NET_ERR;
-	return command->run(net, header.cmd, &data) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
+		return answer;
+	if (command->run(net, header.cmd, &data))
+		answer.ack = VIRTIO_NET_OK;
+	return answer;
 }
 
 void net_ctrl_reset(struct virtio_net *net)
@@ -199,21 +251,31 @@ void net_ctrl_reset(struct virtio_net *net)
 
 /* ---- Queue ---- */
 
+/* The result is behind the ack (5.1.9.5). Bytes written; what does not fit is not. */
+static uint32_t ctrl_answer(const struct iovec *iov, int count,
+			    const struct net_ctrl_answer *answer)
+{
+	size_t written = iov_from_buf(iov, count, 0, &answer->ack, sizeof(answer->ack));
+
+	written += iov_from_buf(iov, count, sizeof(answer->ack), answer->result, answer->len);
+	return (uint32_t)written;
+}
+
 void net_ctrl_run(struct virtio_net *net, struct vqueue_info *vq)
 {
 	struct iovec iov[NET_CHAIN_IOV];
 	struct vq_chain chain;
 
 	while (vq_has_descs(vq) && vq_pop(vq, &chain, iov, NET_CHAIN_IOV) > 0) {
-		uint8_t ack;
+		struct net_ctrl_answer answer;
 
 		if (!chain.in_len) {
 			virtio_device_error(&net->vc, vq, "a command has no room for its answer");
 			break;
 		}
-		ack = net_ctrl_command(net, chain.iov, chain.out_count, chain.out_len);
-		iov_from_buf(chain.iov + chain.out_count, chain.in_count, 0, &ack, sizeof(ack));
-		vq_relchain(vq, chain.idx, sizeof(ack));
+		answer = net_ctrl_command(net, chain.iov, chain.out_count, chain.out_len);
+		vq_relchain(vq, chain.idx,
+			    ctrl_answer(chain.iov + chain.out_count, chain.in_count, &answer));
 	}
 	vq_endchains(vq, 1);
 }

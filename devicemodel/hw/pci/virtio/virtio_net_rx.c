@@ -145,12 +145,12 @@ static bool rx_accept(struct net_pair *pair, size_t received)
 	if (received < sizeof(rx->head.header) + ETH_HLEN || frame_len > NET_FRAME_MAX ||
 	    rx_exceeds_mtu(pair, (uint32_t)frame_len) ||
 	    !net_rx_header(pair->net->guest_offloads, &rx->head.header)) {
-		pair->net->counters.rx_dropped++;
+		pair->rx.dropped++;
 		return false;
 	}
 	if (!net_filter_accepts(&pair->net->filter, pair->net->config->mac, rx->head.frame,
 				frame_len)) {
-		pair->net->counters.rx_filtered++;
+		pair->rx.filtered++;
 		return false;
 	}
 	rx->length = pair->net->header_size + (uint32_t)frame_len;
@@ -191,13 +191,13 @@ static void rx_deliver(struct net_pair *pair)
 	}
 	rx_forget(rx, chains);
 	rx->length = 0;
-	pair->net->counters.rx_frames++;
+	pair->rx.frames++;
 }
 
 static void rx_drop(struct net_pair *pair)
 {
 	pair->rx.length = 0;
-	pair->net->counters.rx_dropped++;
+	pair->rx.dropped++;
 }
 
 /* Deliver the frame in work. False: it waits for more buffers. */
@@ -250,7 +250,8 @@ void net_rx_run(struct net_pair *pair)
 {
 	struct net_rx *rx = &pair->rx;
 	unsigned int budget = RX_BUDGET;
-	bool stopped = true;
+	uint64_t before = rx->frames;
+	bool stopped = true, used_all;
 
 	if (!rx->vq->enabled || rx->vq->offloaded || !pair->net->vc.running) {
 		rx_set_stopped(pair, true);
@@ -260,7 +261,8 @@ void net_rx_run(struct net_pair *pair)
 		budget--;
 	if (stopped != rx->stopped || rx->length)
 		rx_set_stopped(pair, stopped);
-	vq_endchains(rx->vq, stopped && !rx->chain_count);
+	used_all = stopped && !rx->chain_count;
+	net_notify_end(&rx->notify, (uint32_t)(rx->frames - before), used_all, true);
 }
 
 void net_rx_kick(struct net_pair *pair)
@@ -288,7 +290,7 @@ void net_rx_stop(struct net_pair *pair, bool give_back)
 
 	for (; give_back && rx->chain_count; rx->chain_count--)
 		vq_retchain(rx->vq);
-	pair->net->counters.rx_dropped += !!rx->length;
+	pair->rx.dropped += !!rx->length;
 	rx->chain_count = rx->iov_count = 0;
 	rx->capacity = rx->length = 0;
 	rx_set_stopped(pair, true);

@@ -19,6 +19,25 @@ static uint32_t multicast_bytes(const void *object)
 	return net->filter.multicast.count * ETH_ALEN;
 }
 
+static uint32_t pair_count(const void *object)
+{
+	const struct virtio_net *net = object;
+
+	return net->pair_count;
+}
+
+#define COALESCE(type, member)                                                                     \
+	{ STATE_FIELD(type, member.max_packets) },                                                 \
+	{                                                                                          \
+		STATE_FIELD(type, member.max_usecs), .max = NET_COALESCE_USECS_MAX                 \
+	}
+
+static const struct state_field pair_fields[] = {
+	COALESCE(struct net_pair, rx.notify.coalesce),
+	COALESCE(struct net_pair, tx.notify.coalesce),
+	{},
+};
+
 #define NET(member) STATE_FIELD(struct virtio_net, member)
 #define NET_CONFIG(member) STATE_FIELD(struct virtio_net_config, member)
 
@@ -40,6 +59,12 @@ static const struct state_field net_fields[] = {
 	{ STATE_BYTES(struct virtio_net, filter.multicast.entries), .count_of = multicast_bytes },
 	{ STATE_ARRAY(struct virtio_net, filter.vlans) },
 	{ NET(pairs_used), .since = 2, .def = 1, .min = 1, .max = NET_BACKEND_QUEUES_MAX },
+	{ NET(coalesce[NET_QUEUE_RX].max_packets), .since = 3 },
+	{ NET(coalesce[NET_QUEUE_RX].max_usecs), .since = 3, .max = NET_COALESCE_USECS_MAX },
+	{ NET(coalesce[NET_QUEUE_TX].max_packets), .since = 3 },
+	{ NET(coalesce[NET_QUEUE_TX].max_usecs), .since = 3, .max = NET_COALESCE_USECS_MAX },
+	{ STATE_POINTER(struct virtio_net, pairs, NET_BACKEND_QUEUES_MAX), .since = 3,
+	  .fields = pair_fields, .count_of = pair_count },
 	{},
 };
 
@@ -77,7 +102,7 @@ static void net_loaded(void *dev)
 
 const struct state_desc net_state = {
 	.name = "virtio-net",
-	.version = 2,
+	.version = 3,
 	.fields = net_fields,
 	.check = net_check,
 	.loaded = net_loaded,

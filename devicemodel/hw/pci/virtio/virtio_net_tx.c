@@ -43,17 +43,18 @@ static int tx_frame(struct net_pair *pair, const struct vq_chain *chain)
  */
 void net_tx_run(struct net_pair *pair)
 {
-	struct net_counters *counters = &pair->net->counters;
-	struct vqueue_info *vq = pair->tx.vq;
+	struct net_tx *tx = &pair->tx;
+	struct vqueue_info *vq = tx->vq;
 	struct vq_chain chain;
+	uint32_t count = 0;
 
-	while (vq_has_descs(vq) && vq_pop(vq, &chain, pair->tx.chain_iov, NET_CHAIN_IOV) > 0) {
+	for (; vq_has_descs(vq) && vq_pop(vq, &chain, tx->chain_iov, NET_CHAIN_IOV) > 0; count++) {
 		if (tx_frame(pair, &chain))
-			counters->tx_dropped++;
+			tx->dropped++;
 		else
-			counters->tx_frames++;
+			tx->frames++;
 		vq_relchain(vq, chain.idx, 0);
 	}
 	net_flush(pair->net->backend, pair->index);
-	vq_endchains(vq, 1);
+	net_notify_end(&tx->notify, count, true, false);
 }

@@ -80,6 +80,8 @@ static const char *vhost_obstacle(const struct virtio_net *net)
 {
 	if (virtio_has_feature(&net->vc, VIRTIO_NET_F_MTU) && mtu_too_small(net))
 		return "the driver was told of an MTU below the interface's";
+	if (net_notify_coalesces(net))
+		return "the driver has its notifications coalesced";
 	return vhost_dev_can_start(&net->pairs[0].vhost);
 }
 
@@ -99,6 +101,15 @@ static const char *option_obstacle(const struct virtio_net *net)
 	return NULL;
 }
 
+static void on_try(void *arg, uint32_t expirations)
+{
+	struct virtio_net *net = arg;
+
+	virtio_lock_queues(&net->vc);
+	net_vhost_start(net);
+	virtio_unlock_queues(&net->vc);
+}
+
 /* The kernel moves frames between the rings and a tap's descriptor, nothing else. */
 static int vhost_check_backend(const struct virtio_net *net)
 {
@@ -116,6 +127,11 @@ int net_vhost_init(struct virtio_net *net)
 	const char *obstacle;
 	int error;
 
+	net->vhost.try = event_add_timer(net->vc.loop, net->vc.lock, on_try, net);
+	if (!net->vhost.try) {
+		log_error(net->vc.log, "%s: cannot make a timer: %m", net->vc.name);
+		return -ENOMEM;
+	}
 	if (net->opt_vhost == NET_VHOST_OFF)
 		return 0;
 	if (optional && net_queue_fd(net->backend, 0) < 0)
@@ -144,6 +160,8 @@ void net_vhost_deinit(struct virtio_net *net)
 {
 	net_vhost_stop(net);
 	vhost_close(net);
+	event_remove(net->vhost.try);
+	net->vhost.try = NULL;
 }
 
 /* ---- Start and stop ---- */
@@ -217,6 +235,7 @@ int net_vhost_start(struct virtio_net *net)
 	}
 	for (unsigned int i = 0; i < net->pair_count; i++)
 		net_rx_stop(&net->pairs[i], true);
+	net_notify_flush_all(net);
 	error = net_set_header_size(net->backend, net->header_size);
 	for (unsigned int i = 0; !error && i < net->pairs_used; i++)
 		error = vhost_start_pair(&net->pairs[i]);
@@ -229,6 +248,12 @@ int net_vhost_start(struct virtio_net *net)
 	for (unsigned int i = 0; i < net->pairs_used; i++)
 		net_rx_run(&net->pairs[i]);
 	return error;
+}
+
+void net_vhost_try(struct virtio_net *net)
+{
+	if (vhost_ready(net))
+		event_set_timer(net->vhost.try, EVENT_SOON, 0);
 }
 
 void net_vhost_stop(struct virtio_net *net)

@@ -9,10 +9,12 @@
 
 #include "virtio_pci.h"
 
+/* Each signal is an edge: nobody has to read the count. */
+#define KICK_EVENTS (EPOLLIN | EPOLLET)
+
 static void on_kick(void *arg, uint32_t events)
 {
 	struct vqueue_info *vq = arg;
-	uint64_t count;
 
 	if (vq->offloaded) {
 		/* Who runs it may have looked before its back end was there: now it is. */
@@ -20,8 +22,7 @@ static void on_kick(void *arg, uint32_t events)
 		virtio_kick_later(vq->vc, vq);
 		return;
 	}
-	if (read(vq->kick_fd, &count, sizeof(count)) == sizeof(count))
-		virtio_queue_notify(vq);
+	virtio_queue_notify(vq);
 }
 
 void virtio_kick_later(struct virtio_common *vc, struct vqueue_info *vq)
@@ -38,7 +39,7 @@ void virtio_kick_later(struct virtio_common *vc, struct vqueue_info *vq)
  */
 void virtio_kick_handed_over(struct vqueue_info *vq)
 {
-	event_set_events(vq->kick_source, EPOLLIN);
+	event_set_events(vq->kick_source, KICK_EVENTS);
 	virtio_kick_later(vq->vc, vq);
 }
 
@@ -53,7 +54,7 @@ int virtio_kicks_create(struct virtio_pci *vp)
 		if (vq->kick_fd < 0)
 			return -errno;
 		vq->kick_source =
-			event_add_fd(vq->loop, vq->kick_fd, EPOLLIN, vq->lock, on_kick, vq);
+			event_add_fd(vq->loop, vq->kick_fd, KICK_EVENTS, vq->lock, on_kick, vq);
 		if (!vq->kick_source)
 			return -errno;
 	}

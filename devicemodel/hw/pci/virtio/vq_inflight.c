@@ -44,11 +44,12 @@ const char *vq_inflight_pop(struct vqueue_info *vq, struct vq_chain *chain, int 
 {
 	struct vq_inflight *inflight = vq->inflight;
 	const struct inflight_again *again = &inflight->again[inflight->again_next];
+	const struct vring_packed_desc *copies =
+		inflight->copies ? inflight->copies + again->first : NULL; /* packed rings' only */
 	const char *wrong;
 
 	chain->idx = again->idx;
-	wrong = vq_ring_ops(vq)->pop_again(vq, chain, n_iov, inflight->copies + again->first,
-					   again->count);
+	wrong = vq_ring_ops(vq)->pop_again(vq, chain, n_iov, copies, again->count);
 	if (wrong)
 		return wrong;
 	inflight->state[again->idx] = INFLIGHT_TAKEN_AGAIN;

@@ -156,9 +156,8 @@ static const char *pop_indirect(struct vqueue_info *vq, struct vq_chain *chain, 
  * The list at last_avail; @id and @descs tell which buffer it is and how many entries it takes.
  * @record: a constant, so that there are two of it
  */
-static inline __attribute__((always_inline)) const char *
-pop_list(struct vqueue_info *vq, struct vq_chain *chain, int n_iov, uint16_t *id, uint16_t *descs,
-	 bool record)
+static __always_inline const char *pop_list(struct vqueue_info *vq, struct vq_chain *chain,
+					    int n_iov, uint16_t *id, uint16_t *descs, bool record)
 {
 	unsigned int position = vq->last_avail;
 
@@ -198,8 +197,8 @@ static void advance(const struct vqueue_info *vq, uint16_t *position, bool *wrap
 	*position = (uint16_t)next;
 }
 
-static inline __attribute__((always_inline)) const char *
-pop_next(struct vqueue_info *vq, struct vq_chain *chain, int n_iov, bool record)
+static __always_inline const char *pop_next(struct vqueue_info *vq, struct vq_chain *chain,
+					    int n_iov, bool record)
 {
 	uint16_t id, descs;
 	const char *wrong;

@@ -1,0 +1,719 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Unit tests of block_backend.h: requests on their way in and out. Several queues at the same time,
+ * draining, rate limits, the null disk, and kernels that refuse io_uring.
+ */
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "block_lab.h"
+
+#define SECOND UINT64_C(1000000000)
+
+static void open_null(struct fixture *fixture, const char *size)
+{
+	snprintf(fixture->path, sizeof(fixture->path), "null:%s", size);
+	fixture->engine = BLOCK_ENGINE_AUTO;
+	open_block(fixture, false, false);
+}
+
+/* @count requests of @length bytes each, all started at once; @requests stay in use. */
+static void start_many(struct fixture *fixture, struct block_request *requests, unsigned int count,
+		       const struct block_request *like)
+{
+	pthread_mutex_lock(&fixture->lock);
+	for (unsigned int i = 0; i < count; i++) {
+		requests[i] = *like;
+		submit(fixture, &requests[i]);
+	}
+	block_kick(fixture->queue);
+	pthread_mutex_unlock(&fixture->lock);
+}
+
+/* ---- The null disk ---- */
+
+static void test_null(void **state)
+{
+	struct fixture *fixture = *state;
+	uint8_t data[2 * SECTOR], zero[2 * SECTOR] = {};
+	struct block_info info;
+
+	open_null(fixture, "1M");
+	block_get_info(fixture->block, &info);
+	assert_int_equal(info.size, MIB(1));
+	assert_int_equal(info.logical_block_size, SECTOR);
+	assert_true(info.can_discard);
+	memset(data, 0xa5, sizeof(data));
+	assert_int_equal(run_data(fixture, BLOCK_WRITE, data, sizeof(data), SECTOR), 0);
+	assert_int_equal(run_data(fixture, BLOCK_READ, data, sizeof(data), SECTOR), 0);
+	assert_memory_equal(data, zero, sizeof(data));
+	assert_int_equal(run_range(fixture, BLOCK_FLUSH, 0, 0, false), 0);
+	assert_int_equal(run_range(fixture, BLOCK_DISCARD, 0, MIB(1), false), 0);
+	assert_int_equal(run_range(fixture, BLOCK_WRITE_ZEROES, 0, MIB(1), true), 0);
+	assert_int_equal(run_data(fixture, BLOCK_READ, data, SECTOR, MIB(1)), -EIO);
+	assert_int_equal(fixture->captured.count, 0);
+}
+
+static void test_null_sizes(void **state)
+{
+	static const char *const wrong[] = { "null:",	  "null:0",	   "null:100",	"null:x",
+					     "null:-512", "null:8388608T", "null:1M,ro" };
+	struct fixture *fixture = *state;
+	struct block_backend *read_only;
+	struct block_info info;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(wrong); i++) {
+		assert_null(try_open(fixture, wrong[i], false, false));
+		assert_int_equal(errno, EINVAL);
+		assert_non_null(strstr(fixture->captured.lines[i], wrong[i]));
+		assert_non_null(strstr(fixture->captured.lines[i], "give a multiple of 512"));
+	}
+	read_only = try_open(fixture, "null:512", true, true);
+	assert_non_null(read_only);
+	block_get_info(read_only, &info);
+	assert_int_equal(info.size, 512);
+	assert_true(info.read_only);
+	assert_false(info.can_discard);
+	block_close(read_only);
+}
+
+/* ---- Batches ---- */
+
+/* What needs no waiting is over when block_kick() returns, and told of once. */
+static void test_batch_inline(void **state)
+{
+	enum { COUNT = 100 };
+	struct fixture *fixture = *state;
+	struct block_request requests[COUNT];
+
+	open_null(fixture, "1M");
+	start_many(fixture, requests, COUNT, &(struct block_request) { .op = BLOCK_FLUSH });
+	assert_int_equal(fixture->done, COUNT);
+	assert_int_equal(fixture->batches, 1);
+	start_many(fixture, requests, COUNT,
+		   &(struct block_request) { .op = BLOCK_READ, .offset = MIB(2), .length = 1 });
+	assert_int_equal(fixture->done, 2 * COUNT);
+	assert_int_equal(fixture->batches, 2);
+	assert_int_equal(fixture->last_error, -EIO);
+}
+
+/* Nor does a file that is all in memory, or in the page cache of a file system that can tell. */
+static void test_batch_in_memory(void **state)
+{
+	enum { COUNT = 32 };
+	struct fixture *fixture = *state;
+	struct block_request requests[COUNT];
+	uint8_t data[SECTOR] = {};
+	const struct iovec iov = { data, sizeof(data) };
+
+	if (access("/dev/shm", W_OK) < 0) {
+		print_message("no /dev/shm\n");
+		skip();
+	}
+	unlink(fixture->path);
+	image_create(fixture, "/dev/shm", IMAGE_SIZE);
+	open_block(fixture, false, false);
+	if (!fixture->block->image.in_memory) {
+		print_message("/dev/shm is no tmpfs\n");
+		skip();
+	}
+	start_many(fixture, requests, COUNT,
+		   &(struct block_request) {
+			   .op = BLOCK_WRITE, .iov = &iov, .iov_count = 1, .length = SECTOR });
+	assert_int_equal(fixture->done, COUNT);
+	assert_int_equal(fixture->batches, 1);
+}
+
+static void on_done_again(struct block_request *request, int error)
+{
+	struct fixture *fixture = request->arg;
+
+	fixture->done++;
+	block_submit(fixture->queue, request);
+}
+
+/* Who goes on submitting for ever does not keep the loop from others, and is not forgotten. */
+static void test_endless(void **state)
+{
+	struct fixture *fixture = *state;
+	struct block_request request = { .op = BLOCK_FLUSH, .done = on_done_again, .arg = fixture };
+	unsigned int before;
+
+	open_null(fixture, "1M");
+	pthread_mutex_lock(&fixture->lock);
+	block_submit(fixture->queue, &request);
+	block_kick(fixture->queue);
+	pthread_mutex_unlock(&fixture->lock);
+	for (unsigned int i = 0; i < 3; i++) {
+		before = fixture->done;
+		assert_true(before > 0);
+		event_loop_poll(fixture->loop, WAIT_MS);
+		assert_true(fixture->done > before);
+	}
+	request.done = on_done;
+	close_queue(fixture);
+}
+
+/* ---- Rate limits ---- */
+
+static struct event_clock *limited(struct fixture *fixture)
+{
+	struct event_clock *clock = event_clock_create();
+
+	assert_non_null(clock);
+	event_loop_set_clock(fixture->loop, clock);
+	open_null(fixture, "1G");
+	return clock;
+}
+
+static void limited_end(struct fixture *fixture, struct event_clock *clock)
+{
+	close_block(fixture);
+	event_loop_destroy(fixture->loop);
+	fixture->loop = NULL;
+	event_clock_destroy(clock);
+}
+
+/* The burst at once, exactly; then the rate, within a hundredth. */
+static void test_limits(void **state)
+{
+	enum { COUNT = 60000, SECONDS = 10 };
+	static const struct {
+		struct block_limit iops, bps;
+		uint32_t length;
+		unsigned int burst, rate;
+	} rows[] = {
+		{ .iops = { 1000, 0 }, .length = 512, .burst = 100, .rate = 1000 },
+		{ .iops = { 1000, 1 }, .length = 512, .burst = 1, .rate = 1000 },
+		{ .iops = { 777, 5000 }, .length = 0, .burst = 5000, .rate = 777 },
+		{ .iops = { 3, 0 }, .length = 512, .burst = 1, .rate = 3 },
+		{ .bps = { MIB(1), MIB(1) }, .length = 4096, .burst = 256, .rate = 256 },
+		{ .bps = { 1000000, 4096 }, .length = 4096, .burst = 1, .rate = 244 },
+		{ .iops = { 100, 10 },
+		  .bps = { MIB(1), 0 },
+		  .length = 4096,
+		  .burst = 10,
+		  .rate = 100 },
+		{ .iops = { 5000, 1000 },
+		  .bps = { 409600, 81920 },
+		  .length = 4096,
+		  .burst = 20,
+		  .rate = 100 },
+	};
+	struct block_request *requests = calloc(COUNT, sizeof(*requests));
+	struct fixture *fixture = *state;
+	uint8_t *data = calloc(1, 4096);
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct iovec iov = { data, rows[i].length };
+		const struct block_request like = {
+			.op = BLOCK_READ, .iov = &iov, .iov_count = 1, .length = rows[i].length
+		};
+		struct event_clock *clock;
+		unsigned int passed;
+
+		fixture->iops = rows[i].iops;
+		fixture->bps = rows[i].bps;
+		fixture->done = 0;
+		clock = limited(fixture);
+		start_many(fixture, requests, COUNT, &like);
+		assert_int_equal(fixture->done, rows[i].burst);
+		event_clock_advance(clock, SECONDS * SECOND);
+		passed = fixture->done - rows[i].burst;
+		assert_in_range(passed * 100, rows[i].rate * SECONDS * 99,
+				rows[i].rate * SECONDS * 101);
+		/* Draining waits for nothing. */
+		close_block(fixture);
+		assert_int_equal(fixture->done, COUNT);
+		limited_end(fixture, clock);
+		fixture->loop = event_loop_create("test");
+	}
+	free(requests);
+	free(data);
+}
+
+/* A request larger than the burst passes when nothing else is owed, and is paid for afterwards. */
+static void test_limits_debt(void **state)
+{
+	struct fixture *fixture = *state;
+	struct block_request large = { .op = BLOCK_WRITE_ZEROES, .length = 10000 }, small[2] = {};
+	struct event_clock *clock;
+
+	fixture->bps = (struct block_limit) { 1000, 100 };
+	clock = limited(fixture);
+	start_many(fixture, &large, 1,
+		   &(struct block_request) { .op = BLOCK_WRITE_ZEROES, .length = 10000 });
+	assert_int_equal(fixture->done, 1);
+	/* 9,900 bytes are owed, and 50 more are needed. */
+	start_many(fixture, small, 1,
+		   &(struct block_request) { .op = BLOCK_WRITE_ZEROES, .length = 50 });
+	event_clock_advance(clock, 9950 * (SECOND / 1000) - 1);
+	assert_int_equal(fixture->done, 1);
+	event_clock_advance(clock, 1);
+	assert_int_equal(fixture->done, 2);
+	/* A flush has no bytes, and these are counted only; but it does not overtake. */
+	start_many(fixture, small, 1, &(struct block_request) { .op = BLOCK_FLUSH });
+	assert_int_equal(fixture->done, 3);
+	start_many(fixture, &large, 1,
+		   &(struct block_request) { .op = BLOCK_WRITE_ZEROES, .length = 1000 });
+	start_many(fixture, small, 1, &(struct block_request) { .op = BLOCK_FLUSH });
+	assert_int_equal(fixture->done, 3);
+	event_clock_advance(clock, SECOND / 10);
+	assert_int_equal(fixture->done, 4);
+	event_clock_advance(clock, SECOND);
+	assert_int_equal(fixture->done, 5);
+	limited_end(fixture, clock);
+}
+
+/* An idle disk saves up no more than its burst; what was drained is paid for. */
+static void test_limits_idle(void **state)
+{
+	enum { COUNT = 1000 };
+	const struct block_request flush = { .op = BLOCK_FLUSH };
+	struct block_request requests[COUNT];
+	struct fixture *fixture = *state;
+	struct event_clock *clock;
+
+	fixture->iops = (struct block_limit) { 100, 20 };
+	clock = limited(fixture);
+	event_clock_advance(clock, 1000 * SECOND);
+	start_many(fixture, requests, 60, &flush);
+	assert_int_equal(fixture->done, 20);
+	pthread_mutex_lock(&fixture->lock);
+	block_drain(fixture->queue);
+	pthread_mutex_unlock(&fixture->lock);
+	assert_int_equal(fixture->done, 60);
+	start_many(fixture, requests, COUNT, &flush);
+	event_clock_advance(clock, SECOND / 100 * 40);
+	assert_int_equal(fixture->done, 60);
+	event_clock_advance(clock, SECOND);
+	assert_in_range(fixture->done, 60 + 99, 60 + 101);
+	limited_end(fixture, clock);
+}
+
+/* All queues together have the rate of one, and each its share. */
+static void test_limits_shared(void **state)
+{
+	enum { COUNT = 4000, SECONDS = 10 };
+	const struct block_request flush = { .op = BLOCK_FLUSH };
+	struct block_request *requests = calloc(2 * COUNT, sizeof(*requests));
+	struct fixture *fixture = *state, other;
+	struct event_clock *clock;
+
+	fixture->iops = (struct block_limit) { 500, 10 };
+	clock = limited(fixture);
+	other = *fixture;
+	other.queue = block_queue_open(fixture->block, fixture->loop, &fixture->lock, QUEUE_DEPTH,
+				       on_batch_end, &other);
+	assert_non_null(other.queue);
+	start_many(fixture, requests, COUNT, &flush);
+	pthread_mutex_lock(&fixture->lock);
+	for (unsigned int i = COUNT; i < 2 * COUNT; i++) {
+		requests[i] = flush;
+		submit(&other, &requests[i]);
+	}
+	block_kick(other.queue);
+	pthread_mutex_unlock(&fixture->lock);
+	event_clock_advance(clock, SECONDS * SECOND);
+	assert_in_range(fixture->done + other.done, 10 + 500 * SECONDS * 99 / 100,
+			10 + 500 * SECONDS * 101 / 100);
+	assert_in_range(other.done, 500 * SECONDS / 2 - 25, 500 * SECONDS / 2 + 25);
+	pthread_mutex_lock(&fixture->lock);
+	block_drain(other.queue);
+	block_queue_close(other.queue);
+	pthread_mutex_unlock(&fixture->lock);
+	assert_int_equal(other.done, COUNT);
+	limited_end(fixture, clock);
+	free(requests);
+}
+
+static void test_limits_wrong(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->iops.burst = 5;
+	assert_null(try_open(fixture, fixture->path, false, false));
+	assert_int_equal(errno, EINVAL);
+	assert_true(logged(fixture, "iops_burst=5: a burst of no limit (give \"iops=\" too)"));
+}
+
+/* ---- Drain ---- */
+
+/* While the loop's thread takes completions as well, and done() submits again. */
+static void test_drain_under_load(void **state)
+{
+	enum { COUNT = 200, ROUNDS = 50 };
+	struct fixture *fixture = *state;
+	uint8_t *data = calloc(COUNT, SECTOR);
+	struct block_request requests[COUNT];
+	struct iovec iov[COUNT];
+
+	open_block(fixture, false, false);
+	assert_int_equal(event_loop_start_thread(fixture->loop), 0);
+	fixture->resubmit = true;
+	for (unsigned int round = 0; round < ROUNDS; round++) {
+		pthread_mutex_lock(&fixture->lock);
+		fixture->done = 0;
+		for (unsigned int i = 0; i < COUNT; i++) {
+			iov[i] = (struct iovec) { data + i * SECTOR, SECTOR };
+			requests[i] =
+				(struct block_request) { .op = i % 3 ? BLOCK_WRITE : BLOCK_READ,
+							 .iov = &iov[i],
+							 .iov_count = 1,
+							 .offset = i * SECTOR,
+							 .length = SECTOR };
+			submit(fixture, &requests[i]);
+		}
+		block_kick(fixture->queue);
+		pthread_mutex_unlock(&fixture->lock);
+		if (round % 2)
+			sched_yield();
+		pthread_mutex_lock(&fixture->lock);
+		block_drain(fixture->queue);
+		/* Every second completion submitted one more. */
+		assert_int_equal(fixture->done, COUNT + fixture->done / 2);
+		assert_int_equal(fixture->queue->in_flight, 0);
+		/* Ours again: nobody reads or writes it any more. */
+		memset(requests, 0xff, sizeof(requests));
+		memset(data, (int)round, COUNT * SECTOR);
+		pthread_mutex_unlock(&fixture->lock);
+	}
+	close_block(fixture);
+	event_loop_stop_thread(fixture->loop);
+	free(data);
+}
+
+/* Requests outlive the thread that handed them in: the kernel may then give them up, we do not. */
+static void *submit_and_end(void *arg)
+{
+	struct fixture *fixture = arg;
+
+	pthread_mutex_lock(&fixture->lock);
+	block_kick(fixture->queue);
+	pthread_mutex_unlock(&fixture->lock);
+	return NULL;
+}
+
+static void test_drain_for_another(void **state)
+{
+	enum { COUNT = 64, ROUNDS = 30, LEN = 4 * SECTOR };
+	struct fixture *fixture = *state;
+	uint8_t *data = malloc(COUNT * LEN);
+	struct block_request requests[COUNT];
+	struct iovec iov[COUNT];
+	pthread_t thread;
+
+	open_block(fixture, false, false);
+	for (unsigned int round = 0; round < ROUNDS; round++) {
+		fill(data, COUNT * LEN, round);
+		for (unsigned int i = 0; i < COUNT; i++) {
+			iov[i] = (struct iovec) { data + i * LEN, LEN };
+			requests[i] = (struct block_request) { .op = BLOCK_WRITE,
+							       .sync = i == round,
+							       .iov = &iov[i],
+							       .iov_count = 1,
+							       .offset = i * LEN,
+							       .length = LEN };
+			submit(fixture, &requests[i]);
+		}
+		assert_int_equal(pthread_create(&thread, NULL, submit_and_end, fixture), 0);
+		pthread_join(thread, NULL);
+		pthread_mutex_lock(&fixture->lock);
+		block_drain(fixture->queue);
+		pthread_mutex_unlock(&fixture->lock);
+		assert_int_equal(fixture->done, (round + 1) * COUNT);
+		assert_int_equal(fixture->last_error, 0);
+		assert_file(fixture, 0, data, COUNT * LEN);
+	}
+	free(data);
+}
+
+/* ---- Several queues ---- */
+
+enum { LANES = 4, LANE_SIZE = IMAGE_SIZE / LANES, LANE_DEPTH = 16, LANE_ROUNDS = 60 };
+
+/* struct lane - a queue with a loop and a lock of its own, and the part of the image it works on. */
+struct lane {
+	struct fixture *fixture;
+	unsigned int number, round, left;
+	bool reading, wrong, over;
+	struct event_loop *loop;
+	pthread_mutex_t lock;
+	struct block_queue *queue;
+	uint8_t data[LANE_DEPTH][4096];
+	struct iovec iov[LANE_DEPTH];
+	struct block_request requests[LANE_DEPTH];
+};
+
+static void lane_start(struct lane *lane);
+
+static void lane_done(struct block_request *request, int error)
+{
+	struct lane *lane = request->arg;
+
+	lane->wrong |= error != 0;
+	lane->left--;
+}
+
+static void lane_check(struct lane *lane)
+{
+	for (unsigned int i = 0; i < LANE_DEPTH; i++) {
+		uint8_t want[4096];
+
+		fill(want, sizeof(want), lane->number * 1000 + lane->round + i);
+		lane->wrong |= memcmp(want, lane->data[i], sizeof(want)) != 0;
+	}
+}
+
+/* A round: write with a flush behind it, then read all of it again. */
+static void lane_batch_end(void *arg)
+{
+	struct lane *lane = arg;
+
+	if (lane->left)
+		return;
+	if (lane->reading) {
+		lane_check(lane);
+		lane->round++;
+	}
+	lane->reading = !lane->reading;
+	if (lane->round < LANE_ROUNDS)
+		lane_start(lane);
+	else
+		__atomic_store_n(&lane->over, true, __ATOMIC_RELEASE);
+}
+
+static void lane_start(struct lane *lane)
+{
+	lane->left = LANE_DEPTH;
+	for (unsigned int i = 0; i < LANE_DEPTH; i++) {
+		uint64_t place = (i * 7 + lane->round * 3) % (LANE_SIZE / 4096);
+
+		if (lane->reading)
+			memset(lane->data[i], 0, sizeof(lane->data[i]));
+		else
+			fill(lane->data[i], sizeof(lane->data[i]),
+			     lane->number * 1000 + lane->round + i);
+		lane->iov[i] = (struct iovec) { lane->data[i], sizeof(lane->data[i]) };
+		lane->requests[i] = (struct block_request) {
+			.op = lane->reading ? BLOCK_READ : BLOCK_WRITE,
+			.iov = &lane->iov[i],
+			.iov_count = 1,
+			.offset = lane->number * (uint64_t)LANE_SIZE + place * 4096,
+			.length = 4096,
+			.done = lane_done,
+			.arg = lane,
+		};
+		block_submit(lane->queue, &lane->requests[i]);
+	}
+	block_kick(lane->queue);
+}
+
+static void lane_open(struct lane *lane, struct fixture *fixture, unsigned int number)
+{
+	lane->fixture = fixture;
+	lane->number = number;
+	pthread_mutex_init(&lane->lock, NULL);
+	lane->loop = event_loop_create("lane");
+	lane->queue = block_queue_open(fixture->block, lane->loop, &lane->lock, LANE_DEPTH,
+				       lane_batch_end, lane);
+	assert_non_null(lane->queue);
+	event_loop_set_poll(lane->loop, number % 2 ? 50000 : 0);
+	assert_int_equal(event_loop_start_thread(lane->loop), 0);
+	pthread_mutex_lock(&lane->lock);
+	lane_start(lane);
+	pthread_mutex_unlock(&lane->lock);
+}
+
+static void lane_close(struct lane *lane)
+{
+	pthread_mutex_lock(&lane->lock);
+	block_drain(lane->queue);
+	block_queue_close(lane->queue);
+	pthread_mutex_unlock(&lane->lock);
+	event_loop_stop_thread(lane->loop);
+	event_loop_destroy(lane->loop);
+	pthread_mutex_destroy(&lane->lock);
+}
+
+static void run_lanes(struct fixture *fixture, bool direct)
+{
+	struct lane *lanes = aligned_alloc(4096, align_up(LANES * sizeof(*lanes), 4096));
+
+	memset(lanes, 0, LANES * sizeof(*lanes));
+	open_block(fixture, false, direct);
+	for (unsigned int i = 0; i < LANES; i++)
+		lane_open(&lanes[i], fixture, i);
+	for (unsigned int i = 0; i < LANES; i++)
+		while (!__atomic_load_n(&lanes[i].over, __ATOMIC_ACQUIRE))
+			usleep(100);
+	for (unsigned int i = 0; i < LANES; i++) {
+		lane_close(&lanes[i]);
+		assert_false(lanes[i].wrong);
+		assert_int_equal(lanes[i].round, LANE_ROUNDS);
+	}
+	free(lanes);
+}
+
+static void test_queues(void **state)
+{
+	run_lanes(*state, false);
+}
+
+static void test_queues_direct(void **state)
+{
+	run_lanes(*state, true);
+}
+
+static void test_queues_limited(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->iops = (struct block_limit) { 20000, 10 };
+	run_lanes(fixture, false);
+}
+
+/* A queue of another thread sees that the image became shorter: its user hears of it on its own loop. */
+static void test_resize_seen_by_queue(void **state)
+{
+	struct fixture *fixture = *state, other;
+	pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	struct block_info info;
+
+	open_block(fixture, false, false);
+	other = *fixture;
+	pthread_mutex_init(&other.lock, NULL);
+	other.queue = block_queue_open(fixture->block, fixture->loop, &lock, QUEUE_DEPTH,
+				       on_batch_end, &other);
+	assert_non_null(other.queue);
+	assert_int_equal(truncate(fixture->path, SECTOR), 0);
+	assert_int_equal(run_range(&other, BLOCK_FLUSH, 0, 0, false), 0);
+	for (unsigned int i = 0; i < 10 && !fixture->resizes; i++)
+		event_loop_poll(fixture->loop, 100);
+	assert_int_equal(fixture->resizes, 1);
+	block_get_info(fixture->block, &info);
+	assert_int_equal(info.size, SECTOR);
+	pthread_mutex_lock(&lock);
+	block_queue_close(other.queue);
+	pthread_mutex_unlock(&lock);
+	pthread_mutex_destroy(&other.lock);
+}
+
+/* ---- A kernel without io_uring ---- */
+
+/* From now on system call @number ends with @error in this process. */
+static int refuse(int number, int error)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = { ARRAY_SIZE(filter), filter };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0 ? -errno : 0;
+}
+
+/* What a child says: 0 for yes. It must not skip or fail an assertion of cmocka's. */
+static void in_child(struct fixture *fixture, int (*says)(struct fixture *fixture))
+{
+	int status = 0;
+	pid_t child = fork();
+
+	assert_true(child >= 0);
+	if (child == 0)
+		_exit(says(fixture));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static int child_refused(struct fixture *fixture)
+{
+	uint8_t data[SECTOR] = { 1 };
+
+	if (refuse(SYS_io_uring_setup, EPERM) < 0)
+		return 77;
+	fixture->engine = BLOCK_ENGINE_URING;
+	if (try_open(fixture, fixture->path, false, false) || !logged(fixture, "engine=io_uring: "))
+		return 1;
+	fixture->captured.log.level = LOG_LEVEL_DEBUG;
+	fixture->engine = BLOCK_ENGINE_AUTO;
+	open_block(fixture, false, false);
+	if (!logged(fixture, "a pool of threads does the I/O"))
+		return 2;
+	return -run_data(fixture, BLOCK_WRITE, data, sizeof(data), 0);
+}
+
+/* "auto" goes on with the pool and says so to who looks closely; asked for by name it is an error. */
+static void test_refused(void **state)
+{
+	in_child(*state, child_refused);
+}
+
+static int child_enter_refused(struct fixture *fixture)
+{
+	enum { COUNT = 8 };
+	struct block_request requests[COUNT];
+	uint8_t out[SECTOR], in[SECTOR] = {};
+	const struct iovec iov = { out, sizeof(out) };
+
+	fill(out, sizeof(out), 9);
+	fixture->block = try_open(fixture, fixture->path, false, false);
+	if (!fixture->block)
+		return 77;
+	open_queue(fixture);
+	if (refuse(SYS_io_uring_enter, ENOMEM) < 0)
+		return 77;
+	start_many(fixture, requests, COUNT,
+		   &(struct block_request) {
+			   .op = BLOCK_WRITE, .iov = &iov, .iov_count = 1, .length = SECTOR });
+	while (fixture->done < COUNT)
+		event_loop_poll(fixture->loop, WAIT_MS);
+	if (fixture->last_error || run_range(fixture, BLOCK_FLUSH, 0, 0, false) ||
+	    run_data(fixture, BLOCK_READ, in, sizeof(in), 0))
+		return 3;
+	return memcmp(out, in, sizeof(in)) != 0;
+}
+
+/* A ring that the kernel takes nothing from any more: what it left is not lost. */
+static void test_enter_refused(void **state)
+{
+	in_child(*state, child_enter_refused);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_null, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_null_sizes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_batch_inline, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_batch_in_memory, setup_uring, teardown),
+		cmocka_unit_test_setup_teardown(test_endless, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_limits_debt, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_limits_idle, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_limits_shared, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_limits_wrong, setup, teardown),
+		ON_EACH_ENGINE(test_drain_under_load),
+		ON_EACH_ENGINE(test_drain_for_another),
+		ON_EACH_ENGINE(test_queues),
+		ON_EACH_ENGINE(test_queues_direct),
+		ON_EACH_ENGINE(test_queues_limited),
+		ON_EACH_ENGINE(test_resize_seen_by_queue),
+		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_enter_refused, setup_uring, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
