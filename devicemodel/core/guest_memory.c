@@ -96,6 +96,7 @@ void guest_memory_destroy(struct guest_memory *memory)
 
 void guest_memory_clear(struct guest_memory *memory, bool pinned)
 {
+	pinned |= __atomic_load_n(&memory->pins, __ATOMIC_RELAXED) != 0;
 	for (unsigned int i = 0; i < memory->count; i++) {
 		struct guest_memory_region *region = &memory->regions[i];
 
@@ -240,6 +241,17 @@ void guest_memory_remove_all(struct guest_memory *memory)
 	for (unsigned int i = memory->count; i--;)
 		if (memory->regions[i].map.base)
 			region_drop(memory, i);
+}
+
+void guest_memory_replace(struct guest_memory *memory, struct guest_memory *next)
+{
+	guest_memory_remove_all(memory);
+	memcpy(memory->regions, next->regions, next->count * sizeof(next->regions[0]));
+	memory->count = next->count;
+	memory->total = next->total;
+	memory->generation++;
+	next->count = 0;
+	next->total = 0;
 }
 
 uint64_t guest_memory_from_user(const struct guest_memory *memory, uint64_t user_addr, uint64_t len)

@@ -22,13 +22,18 @@ struct launch *launch_new(const char *prefix)
 	logger_init(&launch->log, prefix);
 	launch->vm.cpu_count = 1;
 	launch->hv = "auto";
-	return launch;
+	launch->iothreads = iothreads_create(&launch->log);
+	if (launch->iothreads)
+		return launch;
+	launch_free(launch);
+	return NULL;
 }
 
 void launch_free(struct launch *launch)
 {
 	if (!launch)
 		return;
+	iothreads_destroy(launch->iothreads);
 	logger_deinit(&launch->log);
 	free(launch);
 }
@@ -63,8 +68,7 @@ int launch_add_uart(struct launch *launch, const char *spec)
 
 int launch_add_iothread(struct launch *launch, const char *spec)
 {
-	return add_spec(launch, "--iothread", launch->iothreads, &launch->iothread_count,
-			LAUNCH_IOTHREADS_MAX, spec);
+	return iothreads_add(launch->iothreads, spec);
 }
 
 /* Signals come through a descriptor; blocked before any thread exists, so that none is interrupted. */
@@ -101,19 +105,6 @@ static void on_signal(void *arg, uint32_t events)
 		vm_power_button(signals->ctx);
 }
 
-static int add_iothreads(struct launch *launch, struct vmctx *ctx)
-{
-	ctx->iothreads = iothreads_create(&launch->log);
-	if (!ctx->iothreads) {
-		log_error(&launch->log, "%s: out of memory", ctx->config.name);
-		return -ENOMEM;
-	}
-	for (unsigned int i = 0; i < launch->iothread_count; i++)
-		if (iothreads_add(ctx->iothreads, launch->iothreads[i]))
-			return -EINVAL;
-	return 0;
-}
-
 static int add_devices(struct launch *launch, struct vmctx *ctx)
 {
 	for (unsigned int i = 0; i < launch->uart_count; i++)
@@ -131,7 +122,9 @@ static int run_vm(struct launch *launch, struct vmctx *ctx, int signal_fd)
 	struct event_source *source;
 	int status;
 
-	if (add_iothreads(launch, ctx) || add_devices(launch, ctx))
+	ctx->iothreads = launch->iothreads;
+	launch->iothreads = NULL;
+	if (add_devices(launch, ctx))
 		return VM_END_BAD_ARGUMENTS;
 	source = event_add_fd(ctx->main_loop, signal_fd, EPOLLIN, NULL, on_signal, &signals);
 	if (!source) {

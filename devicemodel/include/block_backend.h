@@ -66,7 +66,8 @@ struct block_limit {
  * @path: raw file or block device; "null:SIZE" is a disk of zeroes that forgets what is written
  * @engine: AUTO takes io_uring where the kernel and the build have it; URING is an error without
  * @iops, @bps: of all queues together; requests, and bytes of READ, WRITE and WRITE_ZEROES
- * @memory: guest memory, for engines that register it; NULL: unknown
+ * @memory: guest memory; NULL: unknown
+ * @pin: have io_uring keep the pages of @memory, if it is ours, from the first request on
  * @read_only: open for reading; take the image lock shared
  * @direct: O_DIRECT, bypass the host's page cache
  * @threads: workers, 1..BLOCK_THREADS_MAX
@@ -78,7 +79,8 @@ struct block_config {
 	unsigned int threads;
 	enum block_engine engine;
 	struct block_limit iops, bps;
-	const struct guest_memory *memory;
+	struct guest_memory *memory;
+	bool pin;
 };
 
 /**

@@ -40,12 +40,14 @@ struct guest_memory_region {
  * runs; those of somebody else's VMM change only while all devices that use them are quiesced.
  * @fd: of memory that we made, else -1
  * @generation: changes with the regions
+ * @pins: how many hold its pages, which must stay then; atomic
  */
 struct guest_memory {
 	int fd;
 	uint64_t total;
 	unsigned int count;
 	unsigned int generation;
+	unsigned int pins;
 	struct guest_memory_region regions[GUEST_MEMORY_SLOTS];
 };
 
@@ -77,6 +79,9 @@ int guest_memory_remove(struct guest_memory *memory,
 /** guest_memory_remove_all() - unmap all that guest_memory_add() mapped. */
 void guest_memory_remove_all(struct guest_memory *memory);
 
+/** guest_memory_replace() - @memory, all of which was added, has the regions of @next, which has none then. */
+void guest_memory_replace(struct guest_memory *memory, struct guest_memory *next);
+
 /** guest_memory_from_user() - the gpa of [@user_addr, @user_addr + @len) if one region has it all, else UINT64_MAX. */
 uint64_t guest_memory_from_user(const struct guest_memory *memory, uint64_t user_addr,
 				uint64_t len);
@@ -93,8 +98,8 @@ void guest_memory_unmap(struct guest_memory_map *map);
 
 /**
  * guest_memory_clear() - all zero again, as on a fresh start (guest reset).
- * @pinned: somebody holds its pages (hv_ops.memory_pinned), so they must stay; else they go back to
- *          the host
+ * @pinned: somebody holds its pages (hv_ops.memory_pinned), so they must stay, as with @pins; else they
+ *          go back to the host
  */
 void guest_memory_clear(struct guest_memory *memory, bool pinned);
 

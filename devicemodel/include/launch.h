@@ -10,14 +10,13 @@
 #include "platform.h"
 
 #define LAUNCH_DEVICES_MAX 256
-#define LAUNCH_IOTHREADS_MAX 64
 
 /**
  * struct launch - one VM to be launched; strings are the caller's.
  * @hv: as in --hv
  * @devices: as in -s of tenon run
  * @uarts: as in -l of tenon run
- * @iothreads: as in --iothread of tenon run
+ * @iothreads: those of --iothread; the VM's, once there is one
  */
 struct launch {
 	struct vm_config vm;
@@ -27,8 +26,7 @@ struct launch {
 	unsigned int device_count;
 	const char *uarts[PLATFORM_UARTS];
 	unsigned int uart_count;
-	const char *iothreads[LAUNCH_IOTHREADS_MAX];
-	unsigned int iothread_count;
+	struct iothreads *iothreads;
 };
 
 /** launch_new() - one CPU, port auto, nothing else; messages begin with @prefix. NULL: no memory. */

@@ -18,19 +18,21 @@
 
 #include "block_backend.h"
 #include "event_loop.h"
+#include "guest_memory.h"
 #include "logger.h"
 
 #define IMAGE_SIZE MIB(256)
 #define REQUEST_SIZE KIB(4)
 #define DEPTH_MAX 32
 #define ROUNDS 5
-#define ROUND_NS UINT64_C(300000000)
+#define ROUND_NS UINT64_C(150000000)
 #define COUNTED 4000
 
 struct bench {
 	struct logger log;
 	struct event_loop *loop;
 	pthread_mutex_t lock;
+	struct guest_memory memory;
 	struct block_backend *block;
 	struct block_queue *queue;
 	unsigned int left;
@@ -61,15 +63,34 @@ static void on_batch_end(void *arg)
 {
 }
 
-static int bench_open(struct bench *bench, const char *path, enum block_engine engine)
+/* struct way - how it is done. */
+static const struct way {
+	const char *name;
+	enum block_engine engine;
+	bool pin;
+} ways[] = {
+	{ "threads", BLOCK_ENGINE_THREADS, false },
+	{ "io_uring", BLOCK_ENGINE_URING, false },
+	{ "io_uring,pin", BLOCK_ENGINE_URING, true },
+};
+
+static int bench_open(struct bench *bench, const char *path, const struct way *way)
 {
-	const struct block_config config = { .path = path, .threads = 4, .engine = engine };
+	const struct block_config config = { .path = path,
+					     .threads = 4,
+					     .engine = way->engine,
+					     .memory = &bench->memory,
+					     .pin = way->pin };
 
 	*bench = (struct bench) { .random = 1 };
+	bench->memory.count = 1;
+	bench->memory.regions[0].size = DEPTH_MAX * REQUEST_SIZE;
 	logger_init(&bench->log, "bench");
 	pthread_mutex_init(&bench->lock, NULL);
 	bench->loop = event_loop_create("bench");
-	bench->data = aligned_alloc(REQUEST_SIZE, DEPTH_MAX * REQUEST_SIZE);
+	if (guest_memory_create(&bench->log, &bench->memory, false) < 0)
+		return -1;
+	bench->data = bench->memory.regions[0].host;
 	memset(bench->data, 1, DEPTH_MAX * REQUEST_SIZE);
 	bench->block =
 		block_open(&bench->log, "bench", &config, bench->loop, &bench->lock, NULL, NULL);
@@ -84,7 +105,7 @@ static void bench_close(struct bench *bench)
 	block_queue_close(bench->queue);
 	block_close(bench->block);
 	event_loop_destroy(bench->loop);
-	free(bench->data);
+	guest_memory_destroy(&bench->memory);
 }
 
 /* @depth requests at once, to their end; false if one failed. */
@@ -122,38 +143,34 @@ static int compare_double(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Requests a second, the median of some rounds; 0: it cannot be done. */
-static double measure(const char *path, enum block_engine engine, enum block_op op,
-		      unsigned int depth)
+/* Requests a second; 0: it cannot be done. */
+static double measure(const char *path, const struct way *way, enum block_op op, unsigned int depth)
 {
+	uint64_t start, end, count = 0;
 	struct bench bench;
-	double rates[ROUNDS];
 
-	if (bench_open(&bench, path, engine) < 0)
+	if (bench_open(&bench, path, way) < 0)
 		return 0;
-	for (unsigned int i = 0; i < ROUNDS; i++) {
-		uint64_t start = now_ns(), end = start, count = 0;
-
-		while (end - start < ROUND_NS && batch(&bench, op, depth)) {
-			count += depth;
-			end = now_ns();
-		}
-		rates[i] = end > start ? (double)count * 1e9 / (double)(end - start) : 0;
+	for (unsigned int i = 0; i < 10; i++)
+		batch(&bench, op, depth);
+	start = end = now_ns();
+	while (end - start < ROUND_NS && batch(&bench, op, depth)) {
+		count += depth;
+		end = now_ns();
 	}
 	bench_close(&bench);
-	qsort(rates, ROUNDS, sizeof(rates[0]), compare_double);
-	return rates[ROUNDS / 2];
+	return end > start ? (double)count * 1e9 / (double)(end - start) : 0;
 }
 
 /* In a child, which is traced with all its threads: between two getppid(). */
-static void counted_child(const char *path, enum block_engine engine, enum block_op op,
+static void counted_child(const char *path, const struct way *way, enum block_op op,
 			  unsigned int depth)
 {
 	struct bench bench;
 
 	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
 	raise(SIGSTOP);
-	if (bench_open(&bench, path, engine) < 0)
+	if (bench_open(&bench, path, way) < 0)
 		_exit(1);
 	for (unsigned int i = 0; i < 100; i++)
 		batch(&bench, op, depth);
@@ -202,7 +219,7 @@ static uint64_t count_entered(pid_t child)
 }
 
 /* System calls of all threads for 1,000 requests; below 0: not known. */
-static double syscalls(const char *path, enum block_engine engine, enum block_op op,
+static double syscalls(const char *path, const struct way *way, enum block_op op,
 		       unsigned int depth)
 {
 	pid_t child = fork();
@@ -210,7 +227,7 @@ static double syscalls(const char *path, enum block_engine engine, enum block_op
 	if (child < 0)
 		return -1;
 	if (child == 0)
-		counted_child(path, engine, op, depth);
+		counted_child(path, way, op, depth);
 	return (double)count_entered(child) * 1000 / (COUNTED / depth * depth);
 }
 
@@ -229,21 +246,26 @@ static int make_image(char *path, size_t size, const char *directory)
 	return fd;
 }
 
-static void contest(const char *name, const char *path, enum block_op op, unsigned int depth)
+/* In turn, so that what else the machine does hits all alike; medians. */
+static void contest(const char *name, const char *path, enum block_op op, unsigned int depth,
+		    unsigned int way_count)
 {
-	static const char *const names[] = { "auto", "io_uring", "threads" };
-	double base = 0;
+	double rates[ARRAY_SIZE(ways)][ROUNDS], base;
 
-	for (int engine = BLOCK_ENGINE_THREADS; engine >= BLOCK_ENGINE_URING; engine--) {
-		double rate = measure(path, (enum block_engine)engine, op, depth);
-
-		base = engine == BLOCK_ENGINE_THREADS ? rate : base;
-		printf("%-6s %-5s depth %-2u %-8s %10.0f /s %6.2f x %8.1f system calls per 1,000\n",
-		       name, op == BLOCK_READ ? "read" : "write", depth, names[engine], rate,
-		       base > 0 ? rate / base : 0,
-		       syscalls(path, (enum block_engine)engine, op, depth));
-		fflush(stdout);
-	}
+	for (unsigned int round = 0; round < ROUNDS; round++)
+		for (unsigned int i = 0; i < way_count; i++)
+			rates[i][round] = measure(path, &ways[i], op, depth);
+	for (unsigned int i = 0; i < way_count; i++)
+		qsort(rates[i], ROUNDS, sizeof(rates[i][0]), compare_double);
+	base = rates[0][ROUNDS / 2];
+	for (unsigned int i = 0; i < way_count; i++)
+		printf("%-6s %-5s depth %-2u %-12s %10.0f /s %6.2f x %8.1f system calls per "
+		       "1,000\n",
+		       name, op == BLOCK_READ ? "read" : "write", depth,
+		       way_count > 1 ? ways[i].name : "-", rates[i][ROUNDS / 2],
+		       base > 0 ? rates[i][ROUNDS / 2] / base : 0,
+		       syscalls(path, &ways[i], op, depth));
+	fflush(stdout); /* before the next fork() */
 }
 
 int main(int argc, char **argv)
@@ -252,7 +274,10 @@ int main(int argc, char **argv)
 	char null[32], memory[64], disk[64];
 	struct {
 		const char *name, *path;
-	} images[] = { { "null", null }, { "tmpfs", memory }, { "file", disk } };
+		unsigned int ways; /* a null disk needs nobody */
+	} images[] = { { "null", null, 1 },
+		       { "tmpfs", memory, ARRAY_SIZE(ways) },
+		       { "file", disk, ARRAY_SIZE(ways) } };
 
 	snprintf(null, sizeof(null), "null:%" PRIu64, IMAGE_SIZE);
 	if (make_image(memory, sizeof(memory), "/dev/shm") < 0 ||
@@ -262,8 +287,10 @@ int main(int argc, char **argv)
 	}
 	for (unsigned int i = 0; i < ARRAY_SIZE(images); i++)
 		for (unsigned int j = 0; j < ARRAY_SIZE(depths); j++) {
-			contest(images[i].name, images[i].path, BLOCK_READ, depths[j]);
-			contest(images[i].name, images[i].path, BLOCK_WRITE, depths[j]);
+			contest(images[i].name, images[i].path, BLOCK_READ, depths[j],
+				images[i].ways);
+			contest(images[i].name, images[i].path, BLOCK_WRITE, depths[j],
+				images[i].ways);
 		}
 	unlink(memory);
 	unlink(disk);

@@ -38,7 +38,7 @@ static void test_mtu(void **state)
 /* Not offered is what we do not have, and many queues, which nobody asked for: 22. */
 static void test_offers(void **state)
 {
-	static const uint8_t none[] = { 22, 50, 51, 52, 53, 57, 59, 60, 61, 62, 63 };
+	static const uint8_t none[] = { 22, 50, 51, 57, 59, 60, 61, 62, 63 };
 	struct kind_case *test = kind_case_open(state, NULL, NULL);
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(none); i++)

@@ -337,17 +337,24 @@ int main(void)
 	struct kind_tests tests = { .count = 0 };
 
 	kind_tests_add(&tests, "requests", test_requests, KIND_AXIS_ALL);
+	kind_tests_add_served(&tests, "requests", test_requests);
 	kind_tests_add(&tests, "indices wrap", test_indices_wrap, KIND_AXIS_NONE);
 	kind_tests_add(&tests, "full ring", test_full_ring, KIND_AXIS_ALL);
+	kind_tests_add_served(&tests, "full ring", test_full_ring);
 	kind_tests_add(&tests, "requests, threaded", test_requests_threaded, KIND_AXIS_INTERFACE);
 	kind_tests_add(&tests, "callbacks off", test_callbacks_off, KIND_AXIS_ALL);
+	kind_tests_add_served(&tests, "callbacks off", test_callbacks_off);
 	kind_tests_add(&tests, "used_event", test_used_event, KIND_AXIS_ALL);
+	kind_tests_add_served(&tests, "used_event", test_used_event);
 	kind_tests_add(&tests, "notify on empty", test_notify_on_empty, KIND_AXIS_INTERFACE);
 	kind_tests_add(&tests, "kicks wanted", test_kicks_wanted, KIND_AXIS_ALL);
+	kind_tests_add_served(&tests, "kicks wanted", test_kicks_wanted);
 	kind_tests_add(&tests, "kicks saved", test_kicks_saved, KIND_AXIS_ALL);
+	kind_tests_add_served(&tests, "kicks saved", test_kicks_saved);
 	kind_tests_add(&tests, "kicks for nothing", test_kicks_for_nothing, KIND_AXIS_ALL);
 	kind_tests_add(&tests, "kick before DRIVER_OK", test_kick_before_driver_ok, KIND_AXIS_ALL);
 	kind_tests_add(&tests, "reset in flight", test_reset_in_flight, KIND_AXIS_ALL);
+	kind_tests_add_served(&tests, "reset in flight", test_reset_in_flight);
 	kind_tests_add(&tests, "VM reset", test_vm_reset, KIND_AXIS_INTERFACE);
 	kind_tests_add(&tests, "quiesce", test_quiesce, KIND_AXIS_ALL);
 	kind_tests_add(&tests, "BARs move", test_bars_move, KIND_AXIS_ALL);

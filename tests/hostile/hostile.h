@@ -188,6 +188,7 @@ static inline void hostile_look_for_host_bytes(struct hostile *hostile)
 	uint64_t len = machine->heap_next - MACHINE_HEAP;
 
 	pci_quiesce_devices(machine->ctx); /* from here on nobody writes there */
+	kind_bench_unserve(hostile->victim->kind_bench);
 	if (check_poison_seen(guest_ptr(machine, MACHINE_HEAP, len), len))
 		fail_msg("memory of the host that was never written to shows in the guest's");
 }
@@ -197,6 +198,7 @@ static inline void hostile_end(struct hostile *hostile)
 {
 	for (unsigned int i = 0; i < hostile->bystander_count; i++)
 		driver_close(hostile->bystanders[i].driver);
+	kind_bench_unserve(hostile->victim->kind_bench);
 	machine_destroy(hostile->machine);
 	hostile->victim->kind_bench->machine = NULL;
 	for (unsigned int i = 0; i < hostile->bystander_count; i++) {
@@ -295,12 +297,12 @@ static inline void hostile_one_line(struct hostile *hostile, const char *what, c
 	const struct captured_log *captured = &hostile->machine->captured;
 
 	hostile_expect_lines(hostile, what, 1);
-	if (strstr(captured->lines[0], hostile->victim->kind_bench->dev->name) &&
+	if (strstr(captured->lines[0], hostile->victim->kind_bench->name) &&
 	    (hostile_line_says(captured->lines[0], rules) ||
 	     hostile_kernel_says(hostile, captured->lines[0])))
 		return;
 	fail_msg("%s: the line is \"%s\", which does not name %s and \"%s\"", what,
-		 captured->lines[0], hostile->victim->kind_bench->dev->name, rules);
+		 captured->lines[0], hostile->victim->kind_bench->name, rules);
 }
 
 static inline bool hostile_needs_reset(struct hostile *hostile)

@@ -322,6 +322,7 @@ int main(void)
 	static struct kind_tests tests;
 
 	kind_tests_add(&tests, "memory that changes", test_flips, KIND_AXIS_RINGS);
+	kind_tests_add_served(&tests, "memory that changes", test_flips);
 	kind_tests_add(&tests, "memory that changes, threaded", test_flips_threaded,
 		       KIND_AXIS_INTERFACE);
 	return kind_tests_run(&tests, "changes between check and use");

@@ -35,6 +35,7 @@ struct fixture {
 	struct block_queue *queue;
 	enum block_engine engine;
 	struct block_limit iops, bps;
+	struct guest_memory *memory; /* to be pinned */
 	char path[PATH_MAX];
 	unsigned int done, batches, resizes;
 	bool in_submit;
@@ -155,7 +156,9 @@ static struct block_backend *try_open(struct fixture *fixture, const char *path,
 					     .threads = 4,
 					     .engine = fixture->engine,
 					     .iops = fixture->iops,
-					     .bps = fixture->bps };
+					     .bps = fixture->bps,
+					     .memory = fixture->memory,
+					     .pin = fixture->memory };
 
 	return block_open(&fixture->captured.log, "virtio-blk", &config, fixture->loop,
 			  &fixture->lock, &ops, fixture);

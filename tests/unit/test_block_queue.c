@@ -8,10 +8,12 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "block_lab.h"
+#include "guest_memory.h"
 
 #define SECOND UINT64_C(1000000000)
 
@@ -33,6 +35,22 @@ static void start_many(struct fixture *fixture, struct block_request *requests, 
 	}
 	block_kick(fixture->queue);
 	pthread_mutex_unlock(&fixture->lock);
+}
+
+/* What a child says: 0 for yes. It must not skip or fail an assertion of cmocka's. */
+static void in_child(struct fixture *fixture, int (*says)(struct fixture *fixture))
+{
+	int status = 0;
+	pid_t child = fork();
+
+	assert_true(child >= 0);
+	if (child == 0)
+		_exit(says(fixture));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 /* ---- The null disk ---- */
@@ -604,7 +622,110 @@ static void test_resize_seen_by_queue(void **state)
 	pthread_mutex_destroy(&other.lock);
 }
 
+/* ---- Registered buffers ---- */
+
+/* Pages that the ring holds stay guest memory's when that is cleared, and then go again. */
+static void test_pinned(void **state)
+{
+	struct guest_memory *memory = calloc(1, sizeof(*memory));
+	struct fixture *fixture = *state;
+	uint8_t *data, outside[SECTOR], zero[8 * SECTOR] = {};
+
+	memory->count = 2;
+	memory->regions[0] = (struct guest_memory_region) { .size = MIB(1) };
+	memory->regions[1] = (struct guest_memory_region) { .gpa = GIB(4), .size = MIB(1) };
+	assert_int_equal(guest_memory_create(&fixture->captured.log, memory, false), 0);
+	fixture->memory = memory;
+	open_block(fixture, false, false);
+	for (unsigned int round = 0; round < 4; round++) {
+		data = guest_memory_host(memory, round % 2 ? GIB(4) + 5000 : 8192, 8 * SECTOR);
+		fill(data, 8 * SECTOR, round);
+		assert_int_equal(run_data(fixture, BLOCK_WRITE, data, 8 * SECTOR, SECTOR), 0);
+		assert_int_equal(memory->pins, 1);
+		assert_file(fixture, SECTOR, data, 8 * SECTOR);
+		guest_memory_clear(memory, false);
+		assert_memory_equal(data, zero, 8 * SECTOR);
+		assert_int_equal(run_data(fixture, BLOCK_READ, data, 8 * SECTOR, SECTOR), 0);
+		assert_file(fixture, SECTOR, data, 8 * SECTOR);
+		/* And memory that is none of the guest's. */
+		assert_int_equal(run_data(fixture, BLOCK_READ, outside, SECTOR, SECTOR), 0);
+		assert_memory_equal(outside, data, SECTOR);
+	}
+	close_block(fixture);
+	assert_int_equal(memory->pins, 0);
+	guest_memory_destroy(memory);
+	free(memory);
+}
+
+static int child_cannot_pin(struct fixture *fixture)
+{
+	const struct rlimit few = { KIB(512), KIB(512) };
+	struct guest_memory *memory = calloc(1, sizeof(*memory));
+	uint8_t data[SECTOR] = { 1 };
+
+	memory->count = 1;
+	memory->regions[0].size = MIB(1);
+	if (guest_memory_create(&fixture->captured.log, memory, false) < 0 ||
+	    setrlimit(RLIMIT_MEMLOCK, &few) < 0 || setresuid(65534, 65534, 65534) < 0)
+		return 77;
+	fixture->memory = memory;
+	fixture->block = try_open(fixture, fixture->path, false, false);
+	if (!fixture->block)
+		return 77;
+	open_queue(fixture);
+	if (run_data(fixture, BLOCK_WRITE, data, sizeof(data), 0) || memory->pins)
+		return 1;
+	return !logged(fixture, "pin: cannot: Cannot allocate memory (raise the limit of locked");
+}
+
+/* Who may not lock memory is told so once, and goes on without. */
+static void test_cannot_pin(void **state)
+{
+	struct fixture *fixture = *state;
+
+	assert_int_equal(chmod(fixture->path, 0666), 0);
+	in_child(fixture, child_cannot_pin);
+}
+
 /* ---- A kernel without io_uring ---- */
+
+/* Locked memory for two rings or so. */
+static int child_few_rings(struct fixture *fixture)
+{
+	enum { QUEUES = 8 };
+	const struct rlimit few = { KIB(96), KIB(96) };
+	struct block_queue *first;
+	uint8_t data[SECTOR];
+
+	if (setrlimit(RLIMIT_MEMLOCK, &few) < 0 || setresuid(65533, 65533, 65533) < 0)
+		return 77;
+	fixture->captured.log.level = LOG_LEVEL_DEBUG;
+	fixture->engine = BLOCK_ENGINE_AUTO;
+	fixture->block = try_open(fixture, fixture->path, false, false);
+	if (!fixture->block || fixture->captured.count)
+		return 77;
+	for (unsigned int i = 0; i < QUEUES; i++) {
+		open_queue(fixture);
+		first = i ? first : fixture->queue;
+		fill(data, sizeof(data), i);
+		if (run_data(fixture, BLOCK_WRITE, data, sizeof(data), i * SECTOR) ||
+		    run_range(fixture, BLOCK_FLUSH, 0, 0, false))
+			return 1;
+	}
+	fixture->queue = first;
+	if (run_data(fixture, BLOCK_READ, data, sizeof(data), 0))
+		return 2;
+	return !logged(fixture, "no more io_uring: Cannot allocate memory; the pool of threads");
+}
+
+/* Who has many queues has rings for some. */
+static void test_few_rings(void **state)
+{
+	struct fixture *fixture = *state;
+
+	assert_int_equal(chmod(fixture->path, 0666), 0);
+	in_child(fixture, child_few_rings);
+}
 
 /* From now on system call @number ends with @error in this process. */
 static int refuse(int number, int error)
@@ -622,22 +743,6 @@ static int refuse(int number, int error)
 	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0 ? -errno : 0;
 }
 
-/* What a child says: 0 for yes. It must not skip or fail an assertion of cmocka's. */
-static void in_child(struct fixture *fixture, int (*says)(struct fixture *fixture))
-{
-	int status = 0;
-	pid_t child = fork();
-
-	assert_true(child >= 0);
-	if (child == 0)
-		_exit(says(fixture));
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFEXITED(status));
-	if (WEXITSTATUS(status) == 77)
-		skip();
-	assert_int_equal(WEXITSTATUS(status), 0);
-}
-
 static int child_refused(struct fixture *fixture)
 {
 	uint8_t data[SECTOR] = { 1 };
@@ -649,7 +754,10 @@ static int child_refused(struct fixture *fixture)
 		return 1;
 	fixture->captured.log.level = LOG_LEVEL_DEBUG;
 	fixture->engine = BLOCK_ENGINE_AUTO;
-	open_block(fixture, false, false);
+	fixture->block = try_open(fixture, fixture->path, false, false);
+	if (!fixture->block)
+		return 3;
+	open_queue(fixture);
 	if (!logged(fixture, "a pool of threads does the I/O"))
 		return 2;
 	return -run_data(fixture, BLOCK_WRITE, data, sizeof(data), 0);
@@ -711,6 +819,9 @@ int main(void)
 		ON_EACH_ENGINE(test_queues_direct),
 		ON_EACH_ENGINE(test_queues_limited),
 		ON_EACH_ENGINE(test_resize_seen_by_queue),
+		cmocka_unit_test_setup_teardown(test_pinned, setup_uring, teardown),
+		cmocka_unit_test_setup_teardown(test_cannot_pin, setup_uring, teardown),
+		cmocka_unit_test_setup_teardown(test_few_rings, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_enter_refused, setup_uring, teardown),
 	};

@@ -494,6 +494,33 @@ static void test_from_user(void **state)
 	close(fd);
 }
 
+static void test_replace(void **state)
+{
+	struct guest_memory memory = { .fd = -1, .pins = 3 }, next = { .fd = -1 };
+	struct guest_memory_region old = shared_region(MIB(1), KIB(4), USER);
+	struct guest_memory_region new = shared_region(MIB(1), KIB(8), USER);
+	int fd = shared_file(KIB(8));
+	unsigned int generation;
+
+	assert_int_equal(guest_memory_add(&memory, &old, fd, 0), 0);
+	assert_int_equal(guest_memory_add(&next, &new, fd, 0), 0);
+	generation = memory.generation;
+	guest_memory_replace(&memory, &next);
+	assert_int_not_equal(memory.generation, generation);
+	assert_int_equal(memory.count, 1);
+	assert_int_equal(memory.total, KIB(8));
+	assert_int_equal(memory.pins, 3); /* whose business that is knows what it holds */
+	check_byte(&memory, MIB(1) + KIB(8) - 1, fd, KIB(8) - 1);
+	assert_int_equal(next.count, 0);
+	assert_int_equal(next.total, 0);
+	guest_memory_remove_all(&next);
+	check_byte(&memory, MIB(1), fd, 0);
+	guest_memory_replace(&memory, &next);
+	assert_int_equal(memory.count, 0);
+	assert_null(guest_memory_host(&memory, MIB(1), 1));
+	close(fd);
+}
+
 /* All slots, each with its neighbours beside it; and a write across many more than a buffer may span. */
 static void test_all_slots(void **state)
 {
@@ -659,6 +686,7 @@ int main(void)
 		cmocka_unit_test(test_add_read_only),
 		cmocka_unit_test(test_remove_names_all_of_it),
 		cmocka_unit_test(test_from_user),
+		cmocka_unit_test(test_replace),
 		cmocka_unit_test(test_all_slots),
 		cmocka_unit_test(test_destroy_of_nothing),
 		cmocka_unit_test(test_destroy_twice),

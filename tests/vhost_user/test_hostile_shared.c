@@ -122,10 +122,11 @@ static void tables_that_lie_while_rings_run(void **state)
 	struct hostile *hostile = hostile_create(state);
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(lies); i++) {
-		struct virtio_driver *driver = run(hostile, &served_split);
+		struct virtio_driver *driver;
 
 		if (lies[i].may_be_true)
 			continue;
+		driver = run(hostile, &served_split);
 		assert_int_equal(send_table(hostile->served->front, &lies[i]), -EREMOTEIO);
 		served_write(driver, 0, i, i);
 		served_verify(driver, 1, i, i);

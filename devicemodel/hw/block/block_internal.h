@@ -163,6 +163,7 @@ uint64_t block_limits_take(struct block_limits *limits, const struct block_reque
 
 /*
  * struct block_backend - an image, its engine and limits.
+ * @pinned: guest memory that engines may hold the pages of, or NULL
  * @size: as the user knows it; requests are checked against it; atomic, written under @lock
  * @watch_fd: inotify, says that somebody may have changed the file's size; -1 without
  * @resize_timer: a queue of another thread has seen that the size changed
@@ -175,6 +176,7 @@ struct block_backend {
 	void *arg;
 	struct event_loop *loop;
 	pthread_mutex_t *lock;
+	struct guest_memory *pinned;
 	uint64_t size;
 	struct block_limits limits;
 	int watch_fd;

@@ -358,7 +358,7 @@ static int queue_open_events(struct block_queue *queue)
 		if (!queue->timer)
 			return -errno;
 	}
-	if (ops->fd) {
+	if (ops->fd && ops->fd(queue) >= 0) {
 		queue->engine_source = event_add_fd(queue->loop, ops->fd(queue), EPOLLIN,
 						    queue->lock, engine_event, queue);
 		if (!queue->engine_source)

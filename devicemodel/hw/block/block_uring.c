@@ -11,6 +11,8 @@
 #include <limits.h>
 #include <stdlib.h>
 
+#include "guest_memory.h"
+
 #ifdef HAVE_LIBURING
 #include <fcntl.h>
 #include <liburing.h>
@@ -22,18 +24,42 @@
 #endif
 
 #define DEPTH_MAX 4096U
+#define DEPTH_USUAL 256U
 
 /* Copied while the loop waits; what is longer is copied by others. */
 #define INLINE_MAX KIB(128)
 
+/* What the kernel takes as one buffer. */
+#define BUFFER_MAX GIB(1)
+#define BUFFERS_MAX 1024
+
+/*
+ * struct uring_image - what the queues of an image share.
+ * @required: asked for by name: a queue does not go without a ring
+ * @spare: made to see whether there can be any; the first queue takes it
+ */
+struct uring_image {
+	struct block_pool *pool;
+	bool required;
+	struct uring_queue *spare;
+};
+
 /*
  * struct uring_queue - the ring of a queue.
+ * @has_ring: false: all of it is the pool's
  * @fixed: the file is registered, as number 0
+ * @buffers, @buffer_count: guest memory that is registered, in this order
+ * @pinned: that memory, whose pages the ring holds
  * @helpers: for the pool: gathered here, handed over at once
  */
 struct uring_queue {
 	struct io_uring ring;
+	bool has_ring;
 	bool fixed;
+	bool buffers_tried;
+	struct guest_memory *pinned;
+	struct iovec *buffers;
+	unsigned int buffer_count;
 	struct block_list helpers;
 };
 
@@ -85,10 +111,11 @@ static void uring_flushed(struct uring_queue *uring, struct block_request *reque
 static void uring_help(struct block_queue *queue)
 {
 	struct uring_queue *uring = queue->engine;
+	const struct uring_image *shared = queue->block->engine;
 	struct block_request *head = block_list_take(&uring->helpers);
 
 	if (head)
-		block_pool_start(queue->block->engine, head);
+		block_pool_start(shared->pool, head);
 }
 
 static bool uring_reap(struct block_queue *queue)
@@ -97,6 +124,8 @@ static bool uring_reap(struct block_queue *queue)
 	struct io_uring_cqe *cqe;
 	unsigned int head, count = 0;
 
+	if (!uring->has_ring)
+		return false;
 	io_uring_for_each_cqe(&uring->ring, head, cqe)
 	{
 		struct block_request *request = io_uring_cqe_get_data(cqe);
@@ -112,6 +141,72 @@ static bool uring_reap(struct block_queue *queue)
 	io_uring_cq_advance(&uring->ring, count);
 	uring_help(queue);
 	return true;
+}
+
+/* ---- Registered buffers ---- */
+
+static unsigned int buffers_of(const struct guest_memory *memory, struct iovec *buffers)
+{
+	unsigned int count = 0;
+
+	for (unsigned int i = 0; i < memory->count; i++) {
+		const struct guest_memory_region *region = &memory->regions[i];
+
+		for (uint64_t at = 0; at < region->size; at += BUFFER_MAX) {
+			if (count == BUFFERS_MAX)
+				return 0;
+			buffers[count].iov_base = region->host + at;
+			buffers[count++].iov_len = MIN(region->size - at, BUFFER_MAX);
+		}
+	}
+	return count;
+}
+
+/*
+ * Have the ring hold the pages of guest memory, which saves looking them up for each request. Not
+ * before the first request, since then all of it is in RAM. Memory that is not ours may change under
+ * its owner, who knows nothing of this.
+ */
+static void register_buffers(struct block_queue *queue)
+{
+	const struct block_image *image = &queue->block->image;
+	struct guest_memory *memory = queue->block->pinned;
+	struct uring_queue *uring = queue->engine;
+	struct iovec *buffers;
+	unsigned int count;
+	int error;
+
+	uring->buffers_tried = true;
+	if (memory->fd < 0) {
+		log_info(image->log, "%s,pin: not done: guest memory is another process's",
+			 image->name);
+		return;
+	}
+	buffers = calloc(BUFFERS_MAX, sizeof(*buffers));
+	count = buffers ? buffers_of(memory, buffers) : 0;
+	error = count ? io_uring_register_buffers(&uring->ring, buffers, count) : -ENOMEM;
+	if (error) {
+		log_warning(image->log,
+			    "%s,pin: cannot: %s (raise the limit of locked memory, or leave out "
+			    "\"pin\")",
+			    image->name, strerror(-error));
+		free(buffers);
+		return;
+	}
+	__atomic_add_fetch(&memory->pins, 1, __ATOMIC_RELAXED);
+	uring->pinned = memory;
+	uring->buffers = buffers;
+	uring->buffer_count = count;
+}
+
+/* Which of them all of @iov lies in; -1: none. */
+static int buffer_find(const struct uring_queue *uring, const struct iovec *iov)
+{
+	for (unsigned int i = 0; i < uring->buffer_count; i++)
+		if (range_contains((uintptr_t)uring->buffers[i].iov_base, uring->buffers[i].iov_len,
+				   (uintptr_t)iov->iov_base, iov->iov_len))
+			return (int)i;
+	return -1;
 }
 
 /* ---- What is to be done ---- */
@@ -154,27 +249,51 @@ static struct io_uring_sqe *uring_get_sqe(struct uring_queue *uring)
 	return io_uring_get_sqe(&uring->ring);
 }
 
-static void uring_prepare(const struct uring_queue *uring, struct io_uring_sqe *sqe,
-			  struct block_request *request, int fd)
+static void prepare_read(const struct uring_queue *uring, struct io_uring_sqe *sqe, int fd,
+			 const struct block_request *request)
 {
 	const struct iovec *iov = request->iov;
+	int buffer = request->iov_count == 1 ? buffer_find(uring, iov) : -1;
 
-	if (request->op == BLOCK_FLUSH)
-		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
-	else if (request->op == BLOCK_READ && request->iov_count == 1)
-		io_uring_prep_read(sqe, fd, iov->iov_base, (unsigned int)iov->iov_len,
-				   request->offset);
-	else if (request->op == BLOCK_READ)
+	if (request->iov_count != 1)
 		io_uring_prep_readv(sqe, fd, iov, (unsigned int)request->iov_count,
 				    request->offset);
-	else if (request->iov_count == 1)
+	else if (buffer < 0)
+		io_uring_prep_read(sqe, fd, iov->iov_base, (unsigned int)iov->iov_len,
+				   request->offset);
+	else
+		io_uring_prep_read_fixed(sqe, fd, iov->iov_base, (unsigned int)iov->iov_len,
+					 request->offset, buffer);
+}
+
+static void prepare_write(const struct uring_queue *uring, struct io_uring_sqe *sqe, int fd,
+			  const struct block_request *request)
+{
+	const struct iovec *iov = request->iov;
+	int buffer = request->iov_count == 1 ? buffer_find(uring, iov) : -1;
+
+	if (request->iov_count != 1)
+		io_uring_prep_writev(sqe, fd, iov, (unsigned int)request->iov_count,
+				     request->offset);
+	else if (buffer < 0)
 		io_uring_prep_write(sqe, fd, iov->iov_base, (unsigned int)iov->iov_len,
 				    request->offset);
 	else
-		io_uring_prep_writev(sqe, fd, iov, (unsigned int)request->iov_count,
-				     request->offset);
-	if (request->op == BLOCK_WRITE && request->sync)
+		io_uring_prep_write_fixed(sqe, fd, iov->iov_base, (unsigned int)iov->iov_len,
+					  request->offset, buffer);
+	if (request->sync)
 		sqe->rw_flags = RWF_DSYNC;
+}
+
+static void uring_prepare(const struct uring_queue *uring, struct io_uring_sqe *sqe,
+			  struct block_request *request, int fd)
+{
+	if (request->op == BLOCK_FLUSH)
+		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+	else if (request->op == BLOCK_READ)
+		prepare_read(uring, sqe, fd, request);
+	else
+		prepare_write(uring, sqe, fd, request);
 	if (uring->fixed)
 		sqe->flags |= IOSQE_FIXED_FILE;
 	io_uring_sqe_set_data(sqe, request);
@@ -224,7 +343,7 @@ static void uring_start_one(struct block_queue *queue, struct block_request *req
 	if (error || (!request->length && request->op != BLOCK_FLUSH) ||
 	    (is_for_now(image, request) && block_io_now(image, request, &error)))
 		block_finish(request, error);
-	else if (*block_progress(request) || !is_for_ring(image, request) ||
+	else if (!uring->has_ring || *block_progress(request) || !is_for_ring(image, request) ||
 		 !uring_put(queue, request))
 		block_list_add(&uring->helpers, request);
 }
@@ -233,13 +352,16 @@ static void uring_start(struct block_queue *queue, struct block_request *head)
 {
 	struct uring_queue *uring = queue->engine;
 
+	if (queue->block->pinned && uring->has_ring && !uring->buffers_tried)
+		register_buffers(queue);
 	while (head) {
 		struct block_request *next = head->next;
 
 		uring_start_one(queue, head);
 		head = next;
 	}
-	uring_enter(uring);
+	if (uring->has_ring)
+		uring_enter(uring);
 	uring_help(queue);
 	uring_reap(queue);
 }
@@ -250,7 +372,7 @@ static int uring_fd(const struct block_queue *queue)
 {
 	const struct uring_queue *uring = queue->engine;
 
-	return uring->ring.ring_fd;
+	return uring->has_ring ? uring->ring.ring_fd : -1;
 }
 
 /* Any thread that has the queue's lock may use it, so it is not told of a single one. */
@@ -296,56 +418,119 @@ static bool register_file(struct io_uring *ring, const struct block_image *image
 	return registered;
 }
 
+/* NULL with errno: there is no ring to be had. */
+static struct uring_queue *uring_create(unsigned int depth)
+{
+	struct uring_queue *uring = calloc(1, sizeof(*uring));
+	int error = uring ? ring_init(&uring->ring, depth) : -ENOMEM;
+
+	if (!error) {
+		uring->has_ring = true;
+		block_list_init(&uring->helpers);
+		return uring;
+	}
+	free(uring);
+	errno = -error;
+	return NULL;
+}
+
+static void uring_destroy(struct uring_queue *uring)
+{
+	if (!uring)
+		return;
+	if (uring->has_ring)
+		io_uring_queue_exit(&uring->ring);
+	if (uring->pinned)
+		__atomic_sub_fetch(&uring->pinned->pins, 1, __ATOMIC_RELAXED);
+	free(uring->buffers);
+	free(uring);
+}
+
+static struct uring_queue *spare_take(struct uring_image *shared, unsigned int depth)
+{
+	struct uring_queue *uring = depth <= DEPTH_USUAL ? shared->spare : NULL;
+
+	if (uring)
+		shared->spare = NULL;
+	return uring;
+}
+
+/* Rings are limited, by locked memory: who did not ask for them does without. */
 static int uring_queue_open(struct block_queue *queue)
 {
 	const struct block_image *image = &queue->block->image;
-	struct uring_queue *uring = calloc(1, sizeof(*uring));
-	int error =
-		uring ? ring_init(&uring->ring, MIN(MAX(queue->depth, 1U), DEPTH_MAX)) : -ENOMEM;
+	struct uring_image *shared = queue->block->engine;
+	struct uring_queue *uring = spare_take(shared, queue->depth);
+	int error;
 
-	if (error) {
-		log_error(image->log,
-			  "%s: cannot make a queue of io_uring: %s (try "
-			  "\"engine=threads\")",
+	if (!uring)
+		uring = uring_create(MIN(MAX(queue->depth, 1U), DEPTH_MAX));
+	error = uring ? 0 : -errno;
+	if (error && !shared->required) {
+		log_debug(image->log,
+			  "%s: no more io_uring: %s; the pool of threads does this queue",
 			  image->name, strerror(-error));
-		free(uring);
+		uring = calloc(1, sizeof(*uring));
+		if (uring)
+			block_list_init(&uring->helpers);
+	}
+	if (!uring) {
+		log_error(image->log, "%s,engine=io_uring: cannot make a queue: %s (%s)",
+			  image->name, strerror(-error), refusal_remedy(error));
 		return error;
 	}
-	uring->fixed = register_file(&uring->ring, image);
-	block_list_init(&uring->helpers);
+	if (uring->has_ring)
+		uring->fixed = register_file(&uring->ring, image);
 	queue->engine = uring;
 	return 0;
 }
 
 static void uring_queue_close(struct block_queue *queue)
 {
-	struct uring_queue *uring = queue->engine;
-
-	io_uring_queue_exit(&uring->ring);
-	free(uring);
-}
-
-static int uring_open(struct block_backend *block, const struct block_config *config)
-{
-	struct io_uring ring;
-	int error = ring_init(&ring, 1);
-
-	if (error && config->engine == BLOCK_ENGINE_URING)
-		log_error(block->image.log, "%s,engine=io_uring: %s (%s)", block->image.name,
-			  strerror(-error), refusal_remedy(error));
-	else if (error)
-		log_debug(block->image.log, "%s: no io_uring: %s; a pool of threads does the I/O",
-			  block->image.name, strerror(-error));
-	if (error)
-		return error;
-	io_uring_queue_exit(&ring);
-	block->engine = block_pool_open(block, config->threads);
-	return block->engine ? 0 : -errno;
+	uring_destroy(queue->engine);
 }
 
 static void uring_close(struct block_backend *block)
 {
-	block_pool_close(block->engine);
+	struct uring_image *shared = block->engine;
+
+	block_pool_close(shared->pool);
+	uring_destroy(shared->spare);
+	free(shared);
+}
+
+static void log_refusal(const struct block_image *image, bool required, int error)
+{
+	if (required)
+		log_error(image->log, "%s,engine=io_uring: %s (%s)", image->name, strerror(-error),
+			  refusal_remedy(error));
+	else
+		log_debug(image->log, "%s: no io_uring: %s; a pool of threads does the I/O",
+			  image->name, strerror(-error));
+}
+
+static int uring_open(struct block_backend *block, const struct block_config *config)
+{
+	struct uring_image *shared = calloc(1, sizeof(*shared));
+	int error = shared ? 0 : -ENOMEM;
+
+	if (shared) {
+		shared->required = config->engine == BLOCK_ENGINE_URING;
+		shared->spare = uring_create(DEPTH_USUAL);
+		error = shared->spare ? 0 : -errno;
+	}
+	if (error) {
+		log_refusal(&block->image, config->engine == BLOCK_ENGINE_URING, error);
+		free(shared);
+		return error;
+	}
+	block->engine = shared;
+	shared->pool = block_pool_open(block, config->threads);
+	if (shared->pool)
+		return 0;
+	error = -errno;
+	uring_close(block);
+	return error;
 }
 
 const struct block_engine_ops block_uring_ops = {

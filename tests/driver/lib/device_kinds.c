@@ -10,9 +10,12 @@
 #include <linux/virtio_vsock.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "../../unit/tap_lab.h"
 #include "vhost_model.h"
+#include "vhost_user_backend.h"
+#include "vhost_user_client.h"
 #include "virtio_transport.h"
 
 #define BLK_SIZE MIB(1)
@@ -205,6 +208,15 @@ const struct device_kind *device_kind_at(unsigned int index)
 
 /* ---- Benches ---- */
 
+static void add_other(struct kind_bench *bench)
+{
+	char spec[64];
+
+	snprintf(spec, sizeof(spec), "%d,virtio-rng", KIND_OTHER_SLOT);
+	machine_add(bench->machine, spec);
+	machine_log_clear(bench->machine);
+}
+
 struct kind_bench *kind_bench_create(const struct device_kind *kind,
 				     const struct machine_config *config, const char *options)
 {
@@ -221,16 +233,91 @@ struct kind_bench *kind_bench_create(const struct device_kind *kind,
 	snprintf(spec, sizeof(spec), "%d,%s%s%s%s%s", KIND_SLOT, kind->name, own[0] ? "," : "", own,
 		 options ? "," : "", options ? options : "");
 	bench->dev = machine_add(bench->machine, spec);
-	snprintf(spec, sizeof(spec), "%d,virtio-rng", KIND_OTHER_SLOT);
-	machine_add(bench->machine, spec);
-	machine_log_clear(bench->machine);
+	bench->name = bench->dev->name;
+	add_other(bench);
 	return bench;
+}
+
+/* ---- Over vhost-user: the device runs on the machine's loop, and its front end beside it ---- */
+
+static const struct virtio_ops *ops_of(const struct device_kind *kind)
+{
+	const struct virtio_ops *ops;
+
+	for (unsigned int i = 0; (ops = virtio_device_get(i)); i++)
+		if (!strcmp(ops->name, kind->name))
+			return ops;
+	fail_msg("%s is not registered", kind->name);
+	return NULL;
+}
+
+/* Front ends of tests come once. */
+static void ignore_end(void *arg)
+{
+}
+
+static void serve(struct kind_bench *bench)
+{
+	struct vhost_user_device_config config = {
+		.kind = ops_of(bench->kind),
+		.options = bench->options,
+		.name = bench->kind->name,
+		.loop = bench->machine->ctx->io_loop,
+		.ended = ignore_end,
+	};
+	int ends[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	config.fd = ends[1];
+	bench->served = vhost_user_device_create(&bench->machine->captured.log, &config);
+	if (!bench->served) {
+		machine_log_print(bench->machine);
+		fail_msg("%s cannot be served", bench->kind->name);
+	}
+	bench->front = front_create(bench->machine);
+	bench->front->loop = config.loop;
+	bench->front->queue_size = config.kind->queue_size;
+	front_attach(bench->front, ends[0]);
+	assert_int_equal(front_begin(bench->front), 0);
+}
+
+struct kind_bench *kind_bench_serve(const struct device_kind *kind,
+				    const struct machine_config *config, const char *options)
+{
+	struct kind_bench *bench = calloc(1, sizeof(*bench));
+	char own[160] = "";
+
+	assert_non_null(bench);
+	bench->kind = kind;
+	if (kind->make && !kind->make(bench, own, sizeof(own))) {
+		free(bench);
+		return NULL;
+	}
+	snprintf(bench->options, sizeof(bench->options), "%s%s%s%spacked=on", own,
+		 own[0] ? "," : "", options ? options : "", options ? "," : "");
+	bench->machine = machine_create(config);
+	bench->name = kind->name;
+	serve(bench);
+	add_other(bench);
+	return bench;
+}
+
+void kind_bench_unserve(struct kind_bench *bench)
+{
+	if (!bench->served)
+		return;
+	front_destroy(bench->front);
+	vhost_user_device_stop(bench->served);
+	vhost_user_device_destroy(bench->served);
+	bench->front = NULL;
+	bench->served = NULL;
 }
 
 void kind_bench_destroy(struct kind_bench *bench)
 {
 	if (!bench)
 		return;
+	kind_bench_unserve(bench);
 	machine_destroy(bench->machine);
 	if (bench->kind->unmake)
 		bench->kind->unmake(bench);
@@ -290,11 +377,14 @@ struct kind_case *kind_case_open(void **state, const struct machine_config *conf
 	struct kind_case *test = *state;
 	struct machine_config usual = { .ioeventfd = test->params.ioeventfd };
 
-	test->kind_bench = kind_bench_create(test->kind, config ? config : &usual, options);
+	test->kind_bench = (test->params.vhost_user ? kind_bench_serve : kind_bench_create)(
+		test->kind, config ? config : &usual, options);
 	if (!test->kind_bench)
 		skip();
 	test->machine = test->kind_bench->machine;
-	test->driver = driver_open(test->machine, KIND_SLOT, &test->params);
+	test->driver = test->params.vhost_user
+			       ? front_driver_open(test->kind_bench->front, &test->params)
+			       : driver_open(test->machine, KIND_SLOT, &test->params);
 	test->queue = driver_queue(test->driver, test->kind->queue);
 	return test;
 }
@@ -375,6 +465,23 @@ void kind_tests_add(struct kind_tests *tests, const char *name, CMUnitTestFuncti
 
 			if (axes_have(axes, &params) && (!params.legacy || kind->transitional_id) &&
 			    (!params.packed || !kind->offloaded))
+				kind_tests_add_case(tests, name, test, kind, params);
+		}
+}
+
+void kind_tests_add_served(struct kind_tests *tests, const char *name, CMUnitTestFunction test)
+{
+	const struct device_kind *kind;
+
+	for (unsigned int i = 0; (kind = device_kind_at(i)); i++)
+		for (unsigned int j = 0; j < 4; j++) {
+			const struct driver_params params = { .vhost_user = true,
+							      .event_idx = true,
+							      .msix = true,
+							      .packed = j & 1,
+							      .indirect = j & 2 };
+
+			if (!params.packed || !kind->offloaded)
 				kind_tests_add_case(tests, name, test, kind, params);
 		}
 }

@@ -42,12 +42,22 @@ struct device_kind {
 	void (*unmake)(struct kind_bench *bench);
 };
 
-/* struct kind_bench - a machine with a device of @kind at KIND_SLOT. @path: of its file, if any */
+struct front_end;
+struct vhost_user_device;
+
+/*
+ * struct kind_bench - a machine with a device of @kind at KIND_SLOT, or one that is served over
+ * vhost-user (@served) to @front, which shares the machine's memory.
+ * @name: the device's, in messages; @path: of its file, if any; @options: of the served one
+ */
 struct kind_bench {
 	const struct device_kind *kind;
 	struct machine *machine;
 	struct pci_vdev *dev;
-	char path[64];
+	struct vhost_user_device *served;
+	struct front_end *front;
+	const char *name;
+	char path[64], options[256];
 };
 
 /*
@@ -60,6 +70,11 @@ const struct device_kind *device_kind_at(unsigned int index);
 struct kind_bench *kind_bench_create(const struct device_kind *kind,
 				     const struct machine_config *config, const char *options);
 void kind_bench_destroy(struct kind_bench *bench);
+
+/* The same over vhost-user. kind_bench_unserve(): it is gone, before the machine is; harmless without it. */
+struct kind_bench *kind_bench_serve(const struct device_kind *kind,
+				    const struct machine_config *config, const char *options);
+void kind_bench_unserve(struct kind_bench *bench);
 
 /* struct kind_buffer - the simple request in guest memory, ready to be added. */
 struct kind_buffer {
@@ -125,6 +140,9 @@ enum kind_axes {
  * interface are left out where it would be used. The state of @test is a struct kind_case. */
 void kind_tests_add(struct kind_tests *tests, const char *name, CMUnitTestFunction test,
 		    enum kind_axes axes);
+
+/* The same over vhost-user, both formats, direct and indirect; for tests that know nothing of PCI. */
+void kind_tests_add_served(struct kind_tests *tests, const char *name, CMUnitTestFunction test);
 
 int kind_tests_run(struct kind_tests *tests, const char *group);
 

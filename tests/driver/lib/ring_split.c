@@ -171,18 +171,19 @@ static void split_disable_callback(struct ring *ring)
 {
 	ring->callbacks_off = true;
 	if (ring->event_idx)
-		*ring_used_event(ring) = (uint16_t)(ring->used_seen + 0x8000);
+		__atomic_store_n(ring_used_event(ring), (uint16_t)(ring->used_seen + 0x8000),
+				 __ATOMIC_RELAXED);
 	else
-		ring->avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
+		__atomic_store_n(&ring->avail->flags, VRING_AVAIL_F_NO_INTERRUPT, __ATOMIC_RELAXED);
 }
 
 static bool split_enable_callback(struct ring *ring)
 {
 	ring->callbacks_off = false;
 	if (ring->event_idx)
-		*ring_used_event(ring) = ring->used_seen;
+		__atomic_store_n(ring_used_event(ring), ring->used_seen, __ATOMIC_RELAXED);
 	else
-		ring->avail->flags = 0;
+		__atomic_store_n(&ring->avail->flags, 0, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return split_pending(ring);
 }

@@ -199,9 +199,19 @@ void front_hang_up(struct front_end *front)
 
 /* ---- Requests ---- */
 
+static void run_back_end(struct front_end *front)
+{
+	for (int i = 0; i < front->timeout_ms && wait_readable(front->socket, 0) == -ETIMEDOUT; i++)
+		event_loop_poll(front->loop, 1);
+}
+
 static int receive_reply(struct front_end *front, uint32_t request, struct front_message *reply)
 {
-	int error = front_receive(front->socket, reply, front->timeout_ms);
+	int error;
+
+	if (front->loop)
+		run_back_end(front);
+	error = front_receive(front->socket, reply, front->timeout_ms);
 
 	if (error)
 		return error;

@@ -60,6 +60,7 @@ struct front_ring {
  *                   usually wanted: FRONT_PROTOCOL_ALL
  * @protocol_offered, @protocol: offered, accepted
  * @offered, @accepted: features, the protocol's own included
+ * @loop: of a back end in this thread, to be run while we wait for it; NULL: it runs by itself
  * @no_call: no call eventfd is given (VHOST_USER_VRING_NO_FD): the driver looks at its rings. Back ends
  *           that take that badly can be told not to signal by driver_disable_cb() alone
  * @requests: sent on this connection; @hang_up_at: hang up in place of sending that one (0: never)
@@ -87,6 +88,7 @@ struct front_end {
 	struct front_ring rings[FRONT_QUEUES_MAX];
 
 	struct machine *machine;
+	struct event_loop *loop;
 	uint64_t split_memory;
 	struct vhost_user_region *regions;
 	unsigned int region_count;

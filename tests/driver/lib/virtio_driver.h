@@ -22,6 +22,7 @@
 
 /* struct driver_params - the ways in which every device is driven. */
 struct driver_params {
+	bool vhost_user; /* in place of PCI; modern, and what its interrupts are like is the transport's */
 	bool legacy;
 	bool packed; /* modern only */
 	bool indirect;

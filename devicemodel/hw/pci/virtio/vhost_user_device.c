@@ -218,9 +218,16 @@ static int device_link(struct vhost_user_device *device)
 	vc->transport = &vhost_user_transport;
 	vc->transport_arg = device;
 	error = virtio_linkup(vc, config->kind, config->options);
-	if (error)
+	if (error) {
 		vc->ops = NULL;
-	return error;
+		return error;
+	}
+	if (!vc->kicks_elsewhere)
+		return 0;
+	log_error(device->log,
+		  "%s: cannot be served: the kernel's module that runs it knows VMs of ACRN only",
+		  vc->name);
+	return -EOPNOTSUPP;
 }
 
 static int device_serve(struct vhost_user_device *device)
@@ -263,24 +270,29 @@ void vhost_user_device_stop(struct vhost_user_device *device)
 {
 	struct virtio_common *vc = device->vc;
 
+	if (!vc->ops)
+		return;
 	pthread_mutex_lock(&device->lock);
-	if (vc->ops) {
-		virtio_lock_queues(vc);
-		listen_end(device);
-		vhost_user_session_end(device);
-		vhost_user_rings_destroy(device);
-		event_remove(device->events_source);
-		virtio_unlock_queues(vc);
-		virtio_unlink(vc);
-		vc->ops = NULL;
-	}
+	virtio_lock_queues(vc);
+	listen_end(device);
+	vhost_user_session_end(device);
+	vhost_user_rings_destroy(device);
+	event_remove(device->events_source);
+	device->events_source = NULL;
+	virtio_unlock_queues(vc);
 	pthread_mutex_unlock(&device->lock);
 }
 
+/* Loops may look at the queues' locks until they have stopped, and so the device stays until then. */
 void vhost_user_device_destroy(struct vhost_user_device *device)
 {
 	if (!device)
 		return;
+	if (device->vc && device->vc->ops) {
+		pthread_mutex_lock(&device->lock);
+		virtio_unlink(device->vc);
+		pthread_mutex_unlock(&device->lock);
+	}
 	if (device->events_fd >= 0)
 		close(device->events_fd);
 	free(device->vc);

@@ -52,16 +52,12 @@ static int table_read(struct vhost_user_device *device, struct vhost_user_messag
 /* The table as it was is unmapped when nothing touches it any more. */
 int vhost_user_set_mem_table(struct vhost_user_device *device, struct vhost_user_message *message)
 {
-	unsigned int generation = device->memory.generation;
 	int error = table_read(device, message);
 
 	if (error)
 		return error;
 	virtio_quiesce(device->vc);
-	guest_memory_remove_all(&device->memory);
-	device->memory = device->next;
-	device->memory.generation = generation + 1;
-	device->next = (struct guest_memory) { .fd = -1 };
+	guest_memory_replace(&device->memory, &device->next);
 	vhost_user_rings_move(device);
 	virtio_resume(device->vc);
 	return 0;

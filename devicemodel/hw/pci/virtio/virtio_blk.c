@@ -222,6 +222,7 @@ static int blk_open_image(struct virtio_blk *blk)
 		.iops = { blk->iops, blk->iops_burst },
 		.bps = { blk->bps, blk->bps_burst },
 		.memory = blk->vc.memory,
+		.pin = blk->pin,
 	};
 
 	blk->block = block_open(blk->vc.log, blk->vc.name, &config, blk->vc.loop, blk->vc.lock,
@@ -273,6 +274,8 @@ static const struct option_desc blk_options[] = {
 	  .help = "host threads that do the I/O, at most, or what io_uring cannot do of it" },
 	{ "engine", OPTION_ENUM, BLK(engine), .def = "auto", .choices = "auto|io_uring|threads",
 	  .help = "who does the I/O; auto is io_uring where the host has it" },
+	{ "pin", OPTION_BOOL, BLK(pin),
+	  .help = "let io_uring hold all guest memory: less work a request, but none of it is ever free" },
 	{ "iops", OPTION_UINT, BLK(iops), .max = BLK_RATE_MAX,
 	  .help = "requests a second, of all queues together; 0 for no limit" },
 	{ "iops_burst", OPTION_UINT, BLK(iops_burst), .max = BLK_RATE_MAX,

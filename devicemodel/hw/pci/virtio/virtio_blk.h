@@ -73,7 +73,7 @@ enum blk_cache { BLK_WRITEBACK, BLK_WRITETHROUGH };
 struct virtio_blk {
 	struct virtio_common vc;
 	char *path, *serial;
-	bool read_only, direct;
+	bool read_only, direct, pin;
 	uint64_t queue_count, threads;
 	unsigned int cache; /* enum blk_cache */
 	unsigned int engine; /* enum block_engine */

@@ -14,15 +14,15 @@
 #define MTU_MIN 68 /* virtio 1.4, 5.1.4.1 */
 #define MTU_MAX 65535
 
-/* What this device has of the configuration space: all up to speed and duplex. */
-#define CONFIG_SIZE offsetof(struct virtio_net_config, speed)
-
 /* ---- Queues (virtio 1.4, 5.1.2) ---- */
 
-/* max_virtqueue_pairs counts only for who negotiated MQ. */
 unsigned int net_pairs_known(const struct virtio_net *net)
 {
-	return virtio_has_feature(&net->vc, VIRTIO_NET_F_MQ) ? net->pair_count : 1;
+	const struct virtio_common *vc = &net->vc;
+
+	return virtio_has_feature(vc, VIRTIO_NET_F_MQ) || virtio_has_feature(vc, VIRTIO_NET_F_RSS)
+		       ? net->pair_count
+		       : 1;
 }
 
 static bool net_is_ctrl(const struct virtio_net *net, const struct vqueue_info *vq)
@@ -81,6 +81,7 @@ static void net_queue_reset(void *dev, struct vqueue_info *vq)
 	net_vhost_stop(net);
 	if (vq->index % NET_PAIR_QUEUES == NET_QUEUE_RX)
 		net_rx_stop(pair, false);
+	net_set_receive(net->backend, pair->index, net->rss.active); /* for the other queues */
 	net_queue_came_anew(net, vq);
 }
 
@@ -97,8 +98,10 @@ bool net_set_pairs(struct virtio_net *net, uint16_t count)
 	if (count == net->pairs_used)
 		return true;
 	net_vhost_stop(net);
-	for (unsigned int i = count; i < net->pairs_used; i++)
+	for (unsigned int i = count; i < net->pairs_used; i++) {
 		net_rx_stop(&net->pairs[i], true);
+		net_mail_clear(&net->pairs[i].rx.mail);
+	}
 	error = net_set_queues(net->backend, count);
 	net->pairs_used = error ? 1 : count;
 	if (error)
@@ -219,6 +222,7 @@ static void net_reset(void *dev)
 	struct virtio_net *net = dev;
 
 	net_vhost_stop(net);
+	net_rss_stop(net);
 	net_stop_receiving(net, false);
 	net_notify_reset(net);
 	net->vhost.blocked = false;
@@ -282,6 +286,7 @@ static void net_log_counters(const struct virtio_net *net)
 static void net_pair_deinit(struct net_pair *pair)
 {
 	event_remove(pair->rx.patience);
+	net_mail_deinit(&pair->rx.mail);
 	net_notify_deinit(&pair->rx.notify);
 	net_notify_deinit(&pair->tx.notify);
 }
@@ -371,13 +376,24 @@ static int net_init_pair(struct virtio_net *net, unsigned int index)
 	rx->patience = event_add_timer(rx->vq->loop, rx->vq->lock, net_rx_impatient, pair);
 	error = rx->patience ? 0 : -errno;
 	if (!error)
+		error = net_mail_init(&rx->mail, rx->vq, net_rx_mail, pair);
+	if (!error)
 		error = net_notify_init(&rx->notify, rx->vq);
 	if (!error)
 		error = net_notify_init(&pair->tx.notify, pair->tx.vq);
 	if (error)
-		log_error(net->vc.log, "%s: cannot make a timer: %s", net->vc.name,
+		log_error(net->vc.log, "%s: cannot set up its queues: %s", net->vc.name,
 			  strerror(-error));
 	return error;
+}
+
+/* The kernel's vhost takes frames as the tap's queues have them. */
+static void net_offer_rss(struct virtio_net *net)
+{
+	net->config->rss_max_key_size = NET_RSS_KEY_MAX;
+	net->config->rss_max_indirection_table_length = NET_RSS_TABLE_MAX;
+	net->config->supported_hash_types = NET_RSS_HASH_TYPES;
+	virtio_offer(&net->vc, VIRTIO_NET_F_RSS);
 }
 
 static int net_init_pairs(struct virtio_net *net)
@@ -398,8 +414,11 @@ static int net_init_pairs(struct virtio_net *net)
 	for (unsigned int i = 0; !error && i < count; i++)
 		error = net_init_pair(net, i);
 	net->config->max_virtqueue_pairs = (uint16_t)count;
-	if (count > 1)
-		virtio_offer(vc, VIRTIO_NET_F_MQ);
+	if (count == 1)
+		return error;
+	virtio_offer(vc, VIRTIO_NET_F_MQ);
+	if (net->opt_vhost == NET_VHOST_OFF)
+		net_offer_rss(net);
 	return error;
 }
 
@@ -537,7 +556,7 @@ static const struct option_desc net_options[] = {
 VIRTIO_DEVICE(virtio_net, {
 	.name = "virtio-net", .summary = "Ethernet over a tap of the host, NAT in user space, passt or Unix sockets",
 	.device_id = VIRTIO_ID_NET, .nvq = NET_PAIR_QUEUES + 1, .queue_size = NET_QUEUE_SIZE,
-	.priv_size = sizeof(struct virtio_net), .cfgsize = CONFIG_SIZE,
+	.priv_size = sizeof(struct virtio_net), .cfgsize = sizeof(struct virtio_net_config),
 	.features = { { BIT64(VIRTIO_NET_F_MAC) | BIT64(VIRTIO_NET_F_STATUS) |
 			BIT64(VIRTIO_NET_F_CTRL_VQ) |
 			BIT64(VIRTIO_NET_F_CTRL_RX) | BIT64(VIRTIO_NET_F_CTRL_RX_EXTRA) |

@@ -3,6 +3,7 @@
  * Between the files of virtio-net: the device (virtio_net.c), its data path in user space,
  * reception (virtio_net_rx.c) and transmission (virtio_net_tx.c), or in the kernel
  * (virtio_net_vhost.c), the control queue (virtio_net_ctrl.c), notifications (virtio_net_notify.c),
+ * steering of received frames (virtio_net_rss.c, virtio_net_mail.c),
  * and the rules for headers and for
  * the receive filter, which need no device (virtio_net_rules.c).
  */
@@ -44,13 +45,54 @@ enum { NET_QUEUE_RX, NET_QUEUE_TX, NET_PAIR_QUEUES };
 #define NET_QUEUE_SIZE 256
 #define NET_VLAN_LEN 4
 #define NET_FRAME_MAX (65535 + ETH_HLEN + NET_VLAN_LEN) /* the largest IP packet, tagged */
-#define NET_PEEK (ETH_HLEN + NET_VLAN_LEN) /* all that the filter looks at */
+#define NET_PEEK 112 /* all that the filter and the hash look at: IPv6 with extension headers */
 #define NET_CHAIN_IOV (NET_QUEUE_SIZE + GUEST_MEMORY_REGIONS)
 #define NET_RX_IOV 1000 /* readv() takes 1024 */
 #define NET_MAC_TABLE_MAX 64
 #define NET_VLANS 4096
 
 /* ---- Rules ---- */
+
+#define NET_RSS_KEY_MAX 40 /* virtio 1.4, 5.1.4.1: at least 40 and 128 */
+#define NET_RSS_TABLE_MAX 128
+#define NET_RSS_INPUT_MAX 36 /* addresses of IPv6, and ports */
+#define NET_RSS_HASH_TYPES                                                                         \
+	(VIRTIO_NET_RSS_HASH_TYPE_IPv4 | VIRTIO_NET_RSS_HASH_TYPE_TCPv4 |                          \
+	 VIRTIO_NET_RSS_HASH_TYPE_UDPv4 | VIRTIO_NET_RSS_HASH_TYPE_IPv6 |                          \
+	 VIRTIO_NET_RSS_HASH_TYPE_TCPv6 | VIRTIO_NET_RSS_HASH_TYPE_UDPv6)
+
+/* What the driver said with MQ_RSS_CONFIG. Queues are pairs' numbers. */
+struct net_rss_choice {
+	uint32_t hash_types;
+	uint16_t table_mask, unclassified, max_tx;
+	uint16_t table[NET_RSS_TABLE_MAX];
+	uint8_t key_length;
+	uint8_t key[NET_RSS_KEY_MAX];
+};
+
+/* @sums: what each byte of the input adds to the hash, by its place and value */
+struct net_rss {
+	bool active;
+	struct net_rss_choice choice;
+	uint32_t sums[NET_RSS_INPUT_MAX][256];
+};
+
+/* What is wrong with it, where there are @pairs, or NULL. */
+const char *net_rss_check(const struct net_rss_choice *choice, unsigned int pairs);
+
+/* So many pairs does it use. */
+uint16_t net_rss_pairs(const struct net_rss_choice *choice);
+
+/* @rss->sums, of @rss->choice. */
+void net_rss_prepare(struct net_rss *rss);
+
+uint32_t net_rss_toeplitz(const struct net_rss *rss, const uint8_t *input, unsigned int len);
+
+/* The hash of the frame that starts with the @len bytes at @frame; false: it has none. */
+bool net_rss_hash(const struct net_rss *rss, const uint8_t *frame, size_t len, uint32_t *hash);
+
+/* The pair that it goes to. */
+unsigned int net_rss_queue(const struct net_rss *rss, const uint8_t *frame, size_t len);
 
 /* A part of the MAC filter table; @overflow: there were too many, so all of the kind are let in. */
 struct net_mac_table {
@@ -101,6 +143,37 @@ struct net_head {
 	uint8_t frame[NET_PEEK];
 };
 
+/*
+ * Frames for a receive queue that came by another queue of the host's. @lock is held for no more
+ * than that. @head, @tail: bytes in and out, @timer: of the queue's loop, set when there are any
+ */
+struct net_mail {
+	pthread_mutex_t lock;
+	uint8_t *bytes;
+	uint32_t head, tail;
+	struct event_source *timer;
+};
+
+/* @arrived is called with @arg, @vq's lock held. 0 or -ENOMEM; net_mail_deinit() in any case. */
+int net_mail_init(struct net_mail *mail, struct vqueue_info *vq, event_callback arrived,
+		  void *arg) __must_check;
+void net_mail_deinit(struct net_mail *mail);
+
+/* Keep the first @len bytes of @iov, a frame; any thread. False: there is no room. */
+bool net_mail_put(struct net_mail *mail, const struct iovec *iov, int count,
+		  uint32_t len) __must_check;
+
+/* As net_receive(). */
+ssize_t net_mail_get(struct net_mail *mail, const struct iovec *iov, int count) __must_check;
+
+void net_mail_clear(struct net_mail *mail);
+
+static inline bool net_mail_waits(const struct net_mail *mail)
+{
+	return __atomic_load_n(&mail->head, __ATOMIC_RELAXED) !=
+	       __atomic_load_n(&mail->tail, __ATOMIC_RELAXED);
+}
+
 struct net_rx_chain {
 	uint16_t idx;
 	uint16_t iov_count;
@@ -141,6 +214,7 @@ struct net_rx {
 	struct vqueue_info *vq;
 	struct net_notify notify;
 	struct event_source *patience;
+	struct net_mail mail;
 	uint64_t frames, filtered, dropped;
 	bool stopped;
 	unsigned int chain_count, iov_count;
@@ -225,6 +299,7 @@ struct virtio_net {
 	uint32_t header_size;
 	uint64_t guest_offloads;
 	struct net_filter filter;
+	struct net_rss rss;
 	struct net_coalesce coalesce[NET_PAIR_QUEUES];
 	struct net_vhost vhost;
 };
@@ -244,6 +319,9 @@ void net_tx_run(struct net_pair *pair);
 /* Let through what waits in the tap, as far as there are buffers. */
 void net_rx_run(struct net_pair *pair);
 
+/* Timer of a struct net_pair: frames came for it by other queues. */
+void net_rx_mail(void *arg, uint32_t expirations);
+
 /* The driver made receive buffers available. */
 void net_rx_kick(struct net_pair *pair);
 
@@ -252,6 +330,10 @@ void net_rx_impatient(void *arg, uint32_t expirations);
 
 /* Stop receiving; @give_back: the queue lives on, its unused buffers return to it. */
 void net_rx_stop(struct net_pair *pair, bool give_back);
+
+/* Steer by @choice, which net_rss_check() found good. False: the host refuses, and nothing is steered. */
+bool net_rss_start(struct virtio_net *net, const struct net_rss_choice *choice);
+void net_rss_stop(struct virtio_net *net);
 
 /* ---- Notifications (virtio_net_notify.c) ---- */
 

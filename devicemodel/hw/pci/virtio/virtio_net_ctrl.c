@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * virtio-net's control queue (virtio 1.4, 5.1.9.5): receive filter, MAC address, VLANs,
- * announcement, queue pairs, offloads. Each command is carried out before it is answered.
+ * announcement, queue pairs, steering, offloads, notifications. Each command is carried out before it is answered.
  */
 #include "virtio_net.h"
 
@@ -131,7 +131,35 @@ static bool ctrl_pairs(struct virtio_net *net, uint8_t command, struct ctrl_data
 		return false;
 	/* The host's kernel takes its time, and a driver may have many such commands at once. */
 	vq_end_turn(&net->vc.vqs[NET_PAIR_QUEUES * net->pair_count]);
+	net_rss_stop(net);
 	return net_set_pairs(net, pairs);
+}
+
+/* struct virtio_net_rss_config has two members of the driver's length: all is checked in the end. */
+static bool take_rss(struct ctrl_data *data, struct net_rss_choice *choice)
+{
+	if (!data_take(data, &choice->hash_types, sizeof(choice->hash_types)) ||
+	    !data_take(data, &choice->table_mask, sizeof(choice->table_mask)) ||
+	    !data_take(data, &choice->unclassified, sizeof(choice->unclassified)) ||
+	    choice->table_mask >= NET_RSS_TABLE_MAX)
+		return false;
+	if (!data_take(data, choice->table, (choice->table_mask + 1u) * sizeof(choice->table[0])) ||
+	    !data_take(data, &choice->max_tx, sizeof(choice->max_tx)) ||
+	    !data_take(data, &choice->key_length, sizeof(choice->key_length)) ||
+	    choice->key_length > NET_RSS_KEY_MAX)
+		return false;
+	return data_take(data, choice->key, choice->key_length) && !data->len;
+}
+
+/* virtio 1.4, 5.1.9.5.7 */
+static bool ctrl_rss(struct virtio_net *net, uint8_t command, struct ctrl_data *data)
+{
+	struct net_rss_choice choice = { 0 };
+
+	if (!take_rss(data, &choice) || net_rss_check(&choice, net->pair_count))
+		return false;
+	vq_end_turn(&net->vc.vqs[NET_PAIR_QUEUES * net->pair_count]);
+	return net_rss_start(net, &choice);
 }
 
 /* virtio 1.4, 5.1.9.5.10 */
@@ -200,6 +228,8 @@ static const struct ctrl_command {
 	{ VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, VIRTIO_NET_F_GUEST_ANNOUNCE, 0,
 	  ctrl_announce_ack },
 	{ VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, VIRTIO_NET_F_MQ, 2, ctrl_pairs },
+	{ VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, VIRTIO_NET_F_RSS, ANY_LENGTH,
+	  ctrl_rss },
 	{ VIRTIO_NET_CTRL_GUEST_OFFLOADS, VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET,
 	  VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, 8, ctrl_guest_offloads },
 	{ VIRTIO_NET_CTRL_NOTF_COAL, VIRTIO_NET_CTRL_NOTF_COAL_TX_SET, VIRTIO_NET_F_NOTF_COAL, 8,

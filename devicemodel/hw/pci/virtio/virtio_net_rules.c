@@ -155,7 +155,7 @@ static bool vlan_accepts(const struct net_filter *filter, const uint8_t *frame, 
 {
 	unsigned int vlan;
 
-	if (len < NET_PEEK || (frame[12] << 8 | frame[13]) != ETH_P_8021Q)
+	if (len < ETH_HLEN + NET_VLAN_LEN || (frame[12] << 8 | frame[13]) != ETH_P_8021Q)
 		return true;
 	vlan = (frame[14] << 8 | frame[15]) & (NET_VLANS - 1);
 	return !vlan || filter->vlans[vlan / 64] & BIT64(vlan % 64);

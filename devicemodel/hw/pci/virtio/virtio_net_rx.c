@@ -103,11 +103,11 @@ static uint32_t rx_expected(const struct net_pair *pair)
 
 	if (pair->net->guest_offloads & ~sums)
 		return pair->net->header_size + NET_FRAME_MAX;
-	return pair->net->header_size + NET_PEEK + MIN(mtu, 65535);
+	return pair->net->header_size + ETH_HLEN + NET_VLAN_LEN + MIN(mtu, 65535);
 }
 
-/* Read a frame: its head to us, the rest behind it into the buffers, what is over to us. */
-static ssize_t rx_read(struct net_pair *pair)
+/* Where a frame goes: its head to us, the rest behind it into the buffers, what is over to us. */
+static int rx_place(struct net_pair *pair)
 {
 	struct net_rx *rx = &pair->rx;
 	uint32_t place = pair->net->header_size + NET_PEEK;
@@ -122,7 +122,7 @@ static ssize_t rx_read(struct net_pair *pair)
 	count += sliced;
 	rx->read_iov[count++] = (struct iovec) { rx->spill, sizeof(rx->spill) };
 	rx->spilled_from = MAX(rx->capacity, place);
-	return net_receive(pair->net->backend, pair->index, rx->read_iov, count);
+	return count;
 }
 
 /* virtio 1.4, 5.1.4.1: none beyond the MTU that was negotiated, but for those to be segmented. */
@@ -155,6 +155,49 @@ static bool rx_accept(struct net_pair *pair, size_t received)
 	}
 	rx->length = pair->net->header_size + (uint32_t)frame_len;
 	return true;
+}
+
+/*
+ * If the frame that was read is another queue's, it goes there. One for a queue that is not there
+ * is lost (virtio 1.4, 5.1.9.5.7.3), as is one for which there is no room. What is this queue's
+ * own waits likewise while it has no buffers: frames of others may be behind it.
+ */
+static void rx_steer(struct net_pair *pair, int count, size_t received)
+{
+	struct virtio_net *net = pair->net;
+	size_t len = MIN(received - sizeof(struct virtio_net_hdr_v1), NET_PEEK);
+	unsigned int index = net_rss_queue(&net->rss, pair->rx.head.frame, len);
+	struct net_rx *to = &net->pairs[index].rx;
+
+	if (index == pair->index && pair->rx.chain_count)
+		return;
+	pair->rx.length = 0;
+	if (!to->vq->enabled ||
+	    !net_mail_put(&to->mail, pair->rx.read_iov, count, (uint32_t)received))
+		pair->rx.dropped++;
+}
+
+/* Read a frame, if there is one that is for the driver and for this queue, to be the one in work. */
+static int rx_read(struct net_pair *pair)
+{
+	struct net_rx *rx = &pair->rx;
+	int count = rx_place(pair);
+	ssize_t received;
+
+	if (count < 0)
+		return count;
+	received = rx->chain_count ? net_mail_get(&rx->mail, rx->read_iov, count) : -EAGAIN;
+	if (received >= 0) {
+		(void)rx_accept(pair,
+				(size_t)received); /* the driver may have said otherwise since */
+		return 0;
+	}
+	received = net_receive(pair->net->backend, pair->index, rx->read_iov, count);
+	if (received < 0)
+		return (int)received;
+	if (rx_accept(pair, (size_t)received) && pair->net->rss.active)
+		rx_steer(pair, count, (size_t)received);
+	return 0;
 }
 
 /* Head and spilled part into the buffers; the header is written once, when it is all known. */
@@ -215,32 +258,41 @@ static bool rx_finish(struct net_pair *pair)
 
 /* ---- Flow ---- */
 
+/* Without buffers too while frames are steered: those of other queues come by this one. */
+static bool rx_wants(const struct net_pair *pair)
+{
+	const struct net_rx *rx = &pair->rx;
+
+	return !rx->stopped || (pair->net->rss.active && pair->net->vc.running &&
+				!rx->vq->offloaded && !rx->length);
+}
+
 static void rx_set_stopped(struct net_pair *pair, bool stopped)
 {
 	struct net_rx *rx = &pair->rx;
+	bool changed = stopped != rx->stopped || rx->length;
 
 	rx->stopped = stopped;
-	net_set_receive(pair->net->backend, pair->index, !stopped);
-	event_set_timer(rx->patience, stopped && rx->length ? RX_PATIENCE_NS : 0, 0);
+	net_set_receive(pair->net->backend, pair->index, rx_wants(pair));
+	if (changed)
+		event_set_timer(rx->patience, stopped && rx->length ? RX_PATIENCE_NS : 0, 0);
 }
 
 /* One turn for one frame. False: nothing to do, now or until there are buffers (then @stopped). */
 static bool rx_step(struct net_pair *pair, bool *stopped)
 {
 	struct net_rx *rx = &pair->rx;
-	ssize_t received;
 
-	*stopped = true;
 	if (!rx->length) {
+		int error;
+
 		rx_gather(pair, rx_expected(pair));
-		if (!rx->chain_count || !pair->net->vc.running)
+		*stopped = !rx->chain_count;
+		if (!pair->net->vc.running || (*stopped && !pair->net->rss.active))
 			return false;
-		received = rx_read(pair);
-		*stopped = false;
-		if (received < 0)
-			return false;
-		if (!rx_accept(pair, (size_t)received))
-			return true;
+		error = rx_read(pair);
+		if (error || !rx->length)
+			return !error;
 	}
 	*stopped = !rx_finish(pair);
 	return !*stopped;
@@ -249,20 +301,27 @@ static bool rx_step(struct net_pair *pair, bool *stopped)
 void net_rx_run(struct net_pair *pair)
 {
 	struct net_rx *rx = &pair->rx;
+	bool usable = rx->vq->enabled || pair->net->rss.active;
 	unsigned int budget = RX_BUDGET;
 	uint64_t before = rx->frames;
 	bool stopped = true, used_all;
 
-	if (!rx->vq->enabled || rx->vq->offloaded || !pair->net->vc.running) {
+	if (!usable || rx->vq->offloaded || !pair->net->vc.running) {
 		rx_set_stopped(pair, true);
 		return;
 	}
 	while (budget && rx_step(pair, &stopped))
 		budget--;
-	if (stopped != rx->stopped || rx->length)
-		rx_set_stopped(pair, stopped);
+	rx_set_stopped(pair, stopped);
 	used_all = stopped && !rx->chain_count;
 	net_notify_end(&rx->notify, (uint32_t)(rx->frames - before), used_all, true);
+	if (!stopped && net_mail_waits(&rx->mail))
+		event_set_timer(rx->mail.timer, EVENT_SOON, 0);
+}
+
+void net_rx_mail(void *arg, uint32_t expirations)
+{
+	net_rx_run(arg);
 }
 
 void net_rx_kick(struct net_pair *pair)
@@ -294,4 +353,7 @@ void net_rx_stop(struct net_pair *pair, bool give_back)
 	rx->chain_count = rx->iov_count = 0;
 	rx->capacity = rx->length = 0;
 	rx_set_stopped(pair, true);
+	net_set_receive(pair->net->backend, pair->index, false);
+	if (!give_back)
+		net_mail_clear(&rx->mail);
 }

@@ -65,6 +65,14 @@ static const struct state_field net_fields[] = {
 	{ NET(coalesce[NET_QUEUE_TX].max_usecs), .since = 3, .max = NET_COALESCE_USECS_MAX },
 	{ STATE_POINTER(struct virtio_net, pairs, NET_BACKEND_QUEUES_MAX), .since = 3,
 	  .fields = pair_fields, .count_of = pair_count },
+	{ NET(rss.active), .since = 3 },
+	{ NET(rss.choice.hash_types), .since = 3 },
+	{ NET(rss.choice.table_mask), .since = 3, .max = NET_RSS_TABLE_MAX - 1 },
+	{ NET(rss.choice.unclassified), .since = 3, .max = NET_BACKEND_QUEUES_MAX - 1 },
+	{ NET(rss.choice.max_tx), .since = 3, .max = NET_BACKEND_QUEUES_MAX },
+	{ STATE_ARRAY(struct virtio_net, rss.choice.table), .since = 3 },
+	{ NET(rss.choice.key_length), .since = 3, .max = NET_RSS_KEY_MAX },
+	{ STATE_BYTES(struct virtio_net, rss.choice.key), .since = 3 },
 	{},
 };
 
@@ -85,9 +93,16 @@ static const char *net_check(const void *object, const void *staged)
 		return "guest_offloads: not all of them were negotiated";
 	if (net->pairs_used > net->pair_count)
 		return "pairs_used: more than the device has";
-	if (net->pairs_used > 1 && !virtio_has_feature(&net->vc, VIRTIO_NET_F_MQ))
+	if (net->pairs_used > net_pairs_known(net))
 		return "pairs_used: several without VIRTIO_NET_F_MQ";
-	return NULL;
+	if (!net->rss.active)
+		return NULL;
+	if (!virtio_has_feature(&net->vc, VIRTIO_NET_F_RSS))
+		return "rss.active: without VIRTIO_NET_F_RSS";
+	if (!net_rss_check(&net->rss.choice, net->pair_count) &&
+	    net->pairs_used < net_rss_pairs(&net->rss.choice))
+		return "pairs_used: fewer than rss.choice needs";
+	return net_rss_check(&net->rss.choice, net->pair_count);
 }
 
 static void net_loaded(void *dev)
@@ -96,6 +111,7 @@ static void net_loaded(void *dev)
 	uint16_t pairs_used = net->pairs_used;
 
 	net_set_guest_offloads(net, net->guest_offloads);
+	net_rss_prepare(&net->rss);
 	net->pairs_used = 1; /* as the reset left it */
 	net_set_pairs(net, pairs_used);
 }

@@ -82,6 +82,8 @@ static const char *vhost_obstacle(const struct virtio_net *net)
 		return "the driver was told of an MTU below the interface's";
 	if (net_notify_coalesces(net))
 		return "the driver has its notifications coalesced";
+	if (net->rss.active)
+		return "the driver has frames steered (RSS)";
 	return vhost_dev_can_start(&net->pairs[0].vhost);
 }
 
