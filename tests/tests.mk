@@ -65,6 +65,10 @@ bench:
 
 -include $(wildcard $(BUILD)/tests/bench/*.d)
 
+# ---- What the hot path costs: tests/budget/run
+$(BUILD)/tests/budget/budget: $(BUILD)/tests/budget/system_calls.o
+-include $(wildcard $(BUILD)/tests/budget/*.d)
+
 # ---- Fuzz targets: with libFuzzer under clang (make fuzz), else with a main that replays files.
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/*.c)))
 FUZZ_PROGRAMS := $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/%)

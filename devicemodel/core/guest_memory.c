@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Guest RAM: one memfd of ours, mapped shared, seen by the guest as a few regions; or many regions
- * that another process made and shares with us.
+ * Guest RAM: one memfd of ours, mapped shared, or anonymous memory, seen by the guest as a few
+ * regions; or many regions that another process made and shares with us.
  */
 #include "guest_memory.h"
 
@@ -42,6 +42,30 @@ static int memory_open(struct logger *log, uint64_t size, bool huge)
 	return fd;
 }
 
+/* Nothing is allocated yet: pages come as they are used, huge ones where the host has them. */
+static int memory_map_private(struct logger *log, struct guest_memory *memory)
+{
+	for (unsigned int i = 0; i < memory->count; i++) {
+		struct guest_memory_region *region = &memory->regions[i];
+		void *host = mmap(NULL, region->size, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+		if (host == MAP_FAILED) {
+			int error = -errno;
+
+			log_error(log, "guest memory: cannot map %llu MiB: %s (give less with -m)",
+				  (unsigned long long)(region->size >> 20), strerror(-error));
+			guest_memory_destroy(memory);
+			return error;
+		}
+		madvise(host, region->size, MADV_HUGEPAGE);
+		madvise(host, region->size, MADV_DONTDUMP);
+		region->host = host;
+		region->fd_offset = 0;
+	}
+	return 0;
+}
+
 int guest_memory_create(struct logger *log, struct guest_memory *memory, bool huge)
 {
 	uint64_t offset = 0;
@@ -49,6 +73,9 @@ int guest_memory_create(struct logger *log, struct guest_memory *memory, bool hu
 	memory->total = 0;
 	for (unsigned int i = 0; i < memory->count; i++)
 		memory->total += memory->regions[i].size;
+	memory->private &= !huge;
+	if (memory->private)
+		return memory_map_private(log, memory);
 	memory->fd = memory_open(log, memory->total, huge);
 	if (memory->fd < 0) {
 		int error = memory->fd;
@@ -83,15 +110,26 @@ int guest_memory_create(struct logger *log, struct guest_memory *memory, bool hu
 
 void guest_memory_destroy(struct guest_memory *memory)
 {
-	if (memory->fd < 0)
+	if (memory->fd < 0 && !memory->private)
 		return;
 	for (unsigned int i = 0; i < memory->count; i++) {
 		if (memory->regions[i].host)
 			munmap(memory->regions[i].host, memory->regions[i].size);
 		memory->regions[i].host = NULL;
 	}
-	close(memory->fd);
+	if (memory->fd >= 0)
+		close(memory->fd);
 	memory->fd = -1;
+}
+
+/* A hole reads as zero and gives the pages back. */
+static bool region_punch(const struct guest_memory *memory,
+			 const struct guest_memory_region *region)
+{
+	if (memory->private)
+		return !madvise(region->host, region->size, MADV_DONTNEED);
+	return !fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			  (off_t)region->fd_offset, (off_t)region->size);
 }
 
 void guest_memory_clear(struct guest_memory *memory, bool pinned)
@@ -100,9 +138,7 @@ void guest_memory_clear(struct guest_memory *memory, bool pinned)
 	for (unsigned int i = 0; i < memory->count; i++) {
 		struct guest_memory_region *region = &memory->regions[i];
 
-		/* A hole reads as zero and gives the pages back; memset() where there is no hole punching. */
-		if (pinned || fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					(off_t)region->fd_offset, (off_t)region->size) < 0)
+		if (pinned || !region_punch(memory, region))
 			memset(region->host, 0, region->size);
 	}
 }

@@ -305,6 +305,7 @@ static int vm_create_memory(struct vmctx *ctx)
 	int error;
 
 	arch_memory_layout(ctx);
+	ctx->memory.private = ctx->hv->private_memory;
 	error = guest_memory_create(ctx->log, &ctx->memory, ctx->config.huge_pages);
 	for (unsigned int i = 0; !error && i < ctx->memory.count; i++)
 		error = ctx->hv->add_memory(ctx, &ctx->memory.regions[i]);

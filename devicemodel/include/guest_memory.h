@@ -39,11 +39,14 @@ struct guest_memory_region {
  * struct guest_memory - all regions, sorted by gpa, none overlapping. Our own VM's are fixed once it
  * runs; those of somebody else's VMM change only while all devices that use them are quiesced.
  * @fd: of memory that we made, else -1
+ * @private: set before guest_memory_create(): no other process will map it. Then it is anonymous and
+ *           has no @fd: hosts give that transparent huge pages, and memfds mostly none
  * @generation: changes with the regions
  * @pins: how many hold its pages, which must stay then; atomic
  */
 struct guest_memory {
 	int fd;
+	bool private;
 	uint64_t total;
 	unsigned int count;
 	unsigned int generation;
@@ -53,8 +56,8 @@ struct guest_memory {
 
 /**
  * guest_memory_create() - make the memfd and map it as the regions whose gpa and size the caller
- * filled in (@count of them).
- * @huge: use huge pages (MFD_HUGETLB)
+ * filled in (@count of them). With @memory->private there is no memfd.
+ * @huge: use huge pages (MFD_HUGETLB); it is a memfd then, private or not
  * Return: 0 or -errno after one line in @log.
  */
 int guest_memory_create(struct logger *log, struct guest_memory *memory, bool huge) __must_check;

@@ -44,6 +44,7 @@ struct hv_cpu_state; /* arch/<arch>: how the boot CPU starts */
  * @no_cpus: it runs no guest code: no kernel is loaded, @set_boot_cpu is not called, --hv auto does
  *           not find it, and what firmware would tell a driver is at fw_cfg
  * @virtual_time: ctx->clock exists, and the port lets its time pass
+ * @private_memory: guest memory may be what only this process maps
  * @memory_pinned: the hypervisor holds guest RAM's pages: they must not be replaced (no holes)
  * @available: true if this machine has it, options aside; with @log, says why not and what to do
  * @create: open the hypervisor and make a VM with ctx->cpu_count CPUs, not running; ctx->hv_data.
@@ -71,6 +72,7 @@ struct hv_ops {
 	const char *device;
 	bool no_cpus;
 	bool virtual_time;
+	bool private_memory;
 	bool memory_pinned;
 	bool (*available)(struct logger *log);
 	int (*create)(struct vmctx *ctx);

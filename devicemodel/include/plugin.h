@@ -11,7 +11,7 @@
 TENON_API_BEGIN
 
 /** TENON_PLUGIN_ABI - one more whenever something in the installed headers changes its meaning. */
-#define TENON_PLUGIN_ABI 1
+#define TENON_PLUGIN_ABI 2
 
 /** TENON_PLUGIN_LAYOUT - tells whether both sides mean the same structs. */
 #define TENON_PLUGIN_LAYOUT                                                                        \

@@ -91,8 +91,10 @@ static inline bool virtio_features_test(const struct virtio_features *features, 
  *         after reset and, where the features are final, apply_features; loaded() comes last,
  *         and in all of it the device is quiesced
  * @queue_alone: may qnotify of queue @index run at the same time as that of others, each with its own
- *               vq->lock held and nothing else? NULL: none may. Asked whenever queues are made: before
- *               init and by virtio_set_queues(). See "Queues with locks of their own"
+ *               vq->lock held and nothing else? NULL: none may. Asked whenever queues are made, before
+ *               init and by virtio_set_queues(): then those get locks; and again when the driver's
+ *               features are final: a no then has all locks taken around qnotify as for other queues.
+ *               See "Queues with locks of their own"
  * @queue_group: so many queues in a row share a thread if they have locks of their own (a network
  *               device's pairs: 2); 0 is 1
  * @config_state: which fields of vc->config are loaded from a saved state (offsets are in it);
@@ -157,7 +159,9 @@ struct vqueue_info {
 	struct event_source *poller; /* looks for chains while the loop polls */
 	bool polled; /* it does now: the driver need not kick */
 	bool told; /* of what is at armed_at; the device has not looked since */
+	bool together; /* has a lock of its own, but with these features queue_alone says no */
 	bool error_pending; /* broken by a thread that held vq->lock only: the rest is to be done */
+	bool notify_pending; /* likewise, qnotify that takes all locks */
 
 	/* transport */
 	uint64_t desc_addr, driver_addr, device_addr;
@@ -244,7 +248,7 @@ struct virtio_common {
 	struct iothreads *iothreads; /* the transport's, NULL: everything runs on @loop */
 	unsigned int queues_locked; /* virtio_lock_queues() so often; written with all locks held */
 	bool queues_alone; /* there are queues with locks of their own */
-	struct event_source *error_timer; /* on @loop, if there are: does what error_pending says */
+	struct event_source *pending_timer; /* on @loop, if there are: does what is pending */
 
 	/* options that every virtio device has */
 	char *opt_iothread;

@@ -181,8 +181,8 @@ int virtio_queue_offload(struct virtio_common *vc, struct vqueue_info *vq) __mus
  */
 void virtio_queue_take_back(struct virtio_common *vc, struct vqueue_info *vq, uint16_t last_avail);
 
-/** virtio_errors_finish() - queues that broke in threads of their own: now the device breaks. All locks held. */
-void virtio_errors_finish(struct virtio_common *vc);
+/** virtio_pending_finish() - do what queues' threads left to be done with all locks, which are held. */
+void virtio_pending_finish(struct virtio_common *vc);
 
 /** virtio_stop_offload() - the device broke: nobody else goes on with its rings either. */
 void virtio_stop_offload(struct virtio_common *vc);
@@ -211,6 +211,9 @@ int virtio_threads_choose(struct virtio_common *vc) __must_check;
 
 /** virtio_queue_place() - vq->loop and vq->lock of a queue that was just made. */
 void virtio_queue_place(struct vqueue_info *vq);
+
+/** virtio_queues_ask() - the driver's features are final: vq->together. All locks held. */
+void virtio_queues_ask(struct virtio_common *vc);
 
 /** virtio_threads_start() - after the device's init: pollers. 0 or -errno. */
 int virtio_threads_start(struct virtio_common *vc) __must_check;

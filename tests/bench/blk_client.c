@@ -65,6 +65,15 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+static inline void relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
 /* ---- Latencies ---- */
 
 static unsigned int bucket_of(uint64_t ns)
@@ -206,7 +215,7 @@ static void job_loop(struct job *job)
 		if (collect(job, measure, &now))
 			submit(job, measure, now);
 		else if (job->options->polling)
-			__builtin_ia32_pause();
+			relax();
 		else
 			wait_called(job, measure);
 	}

@@ -247,14 +247,16 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
-def memory_kib(pid):
-    """(Rss, Pss) without the guest's memory, which both sides keep in a memfd."""
+def memory_kib(pid, guest_mib):
+    """(Rss, Pss) without the guest's memory: a memfd, or the one mapping that has its size."""
     rss = pss = 0
     guest = False
     for line in Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8").splitlines():
         word = line.split(maxsplit=1)[0]
         if not word.endswith(":"):
             guest = "memfd:" in line
+        elif word == "Size:":
+            guest = guest or int(line.split()[1]) == guest_mib << 10
         elif not guest and word == "Rss:":
             rss += int(line.split()[1])
         elif not guest and word == "Pss:":

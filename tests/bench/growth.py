@@ -44,7 +44,7 @@ def one(bench, command):
 
 def look(machines):
     pids = [machine.pid for machine in machines]
-    return {"mib": sum(memory_kib(pid)[1] for pid in pids) / 1024,
+    return {"mib": sum(memory_kib(pid, vmm.MEMORY)[1] for pid in pids) / 1024,
             "threads": sum(thread_count(pid) for pid in pids),
             "fds": sum(descriptor_count(pid) for pid in pids)}
 

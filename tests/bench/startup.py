@@ -81,7 +81,7 @@ def run(bench):
             started = Started(bench, command)
             fastest = min(fastest or started.ms, started.ms)
             if start == STARTS - 1:
-                resident = memory_kib(started.pid)[0] / 1024
+                resident = memory_kib(started.pid, vmm.MEMORY)[0] / 1024
                 loaded = libraries(started.pid)
             started.close()
         name = NAMES[side]

@@ -3,10 +3,10 @@
 
 from contest import need_kvm, need_program
 
-# QEMU's smallest machine, without what tenon has not got either. Its guest memory is in a memfd, as
-# tenon's is, so that smaps tells it from the rest.
+# QEMU's smallest machine, without what tenon has not got either. Its guest memory is in a memfd, so
+# that smaps tells it from the rest.
 MICROVM = "microvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on,memory-backend=ram"
-MEMORY = 16
+MEMORY = 16  # MiB
 # Where each has its ECAM; the guest puts BARs at the other address.
 PLACES = {"tenon": "ecam=0xb0000000 mmio=0xc0000000", "qemu": "ecam=0xe0000000 mmio=0xc0000000"}
 

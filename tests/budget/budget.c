@@ -27,7 +27,7 @@
 #define QUEUE_SIZE 256
 #define BLOCK_SIZE 4096
 #define FRAME_SIZE 1514
-#define ROUND_REQUESTS 20000
+#define ROUND_REQUESTS 10000
 #define WARM_UP_REQUESTS 4000
 #define ROUNDS 7
 #define ANSWER_MS 10000
@@ -40,27 +40,42 @@ struct cost {
 	double system_calls, locks, allocations;
 };
 
+/* Where the disk is: nowhere, on a file in memory, on a file of the host's disk, past its cache. */
+enum place { NOWHERE, IN_MEMORY, ON_DISK };
+
 /*
- * struct row - @null: on a null disk, else on a file in memory; @options: of the device; @budget: what
- * it may cost: what was measured on two busy cores, and half as much again
+ * struct row - @options: of the device; @budget: what it may cost: what was measured on two busy cores,
+ * and half as much again
  */
 struct row {
 	const char *name;
 	enum load load;
-	bool null, packed;
+	enum place place;
+	bool packed;
 	const char *options;
 	struct cost budget;
 };
 
+/* Who polls takes the queue's lock for each look: how often says nothing of what a request costs. */
+#define ANY 1e12
+
+/* clang-format off */
 static const struct row rows[] = {
-	{ "blk read, null", BLOCK_READS, true, false, "", { 300, 300, 0 } },
-	{ "blk read, null, packed", BLOCK_READS, true, true, ",packed=on", { 300, 300, 0 } },
-	{ "blk read, io_uring", BLOCK_READS, false, false, ",engine=io_uring", { 300, 300, 0 } },
-	{ "blk write, io_uring", BLOCK_WRITES, false, false, ",engine=io_uring", { 300, 300, 0 } },
-	{ "blk read, threads", BLOCK_READS, false, false, ",engine=threads", { 3000, 5000, 0 } },
-	{ "blk write, threads", BLOCK_WRITES, false, false, ",engine=threads", { 3000, 5000, 0 } },
-	{ "net transmit, dgram", NET_FRAMES, false, false, "", { 1500, 300, 0 } },
+	{ "blk read, null", BLOCK_READS, NOWHERE, false, ",poll=off", { 95, 210, 0 } },
+	{ "blk read, null, packed", BLOCK_READS, NOWHERE, true, ",packed=on,poll=off", { 95, 210, 0 } },
+	{ "blk write, null", BLOCK_WRITES, NOWHERE, false, ",poll=off", { 95, 210, 0 } },
+	{ "blk read, null, polling", BLOCK_READS, NOWHERE, false, "", { 95, ANY, 0 } },
+	/* A file in memory is read and written where the request is: one system call each. */
+	{ "blk read, memory", BLOCK_READS, IN_MEMORY, false, ",poll=off", { 1100, 95, 0 } },
+	{ "blk write, memory", BLOCK_WRITES, IN_MEMORY, false, ",poll=off", { 1100, 95, 0 } },
+	{ "blk read, io_uring", BLOCK_READS, ON_DISK, false, ",engine=io_uring,direct=on,poll=off", { 300, 300, 0 } },
+	{ "blk write, io_uring", BLOCK_WRITES, ON_DISK, false, ",engine=io_uring,direct=on,poll=off", { 300, 300, 0 } },
+	{ "blk read, threads", BLOCK_READS, IN_MEMORY, false, ",engine=threads,poll=off", { 2400, 4000, 0 } },
+	{ "blk write, threads", BLOCK_WRITES, IN_MEMORY, false, ",engine=threads,poll=off", { 2400, 4000, 0 } },
+	/* A datagram is a system call: sendmmsg() takes several, but the receiver has room for ten. */
+	{ "net transmit, dgram", NET_FRAMES, NOWHERE, false, ",poll=off", { 1600, 420, 0 } },
 };
+/* clang-format on */
 
 /* struct request - its descriptors are the same each time. */
 struct request {
@@ -246,7 +261,8 @@ static void disk_create(struct bench *bench)
 	static const uint8_t block[KIB(64)] = { 1 };
 	int fd;
 
-	snprintf(bench->disk, sizeof(bench->disk), "/dev/shm/tenon-budget-XXXXXX");
+	snprintf(bench->disk, sizeof(bench->disk), "%s/tenon-budget-XXXXXX",
+		 bench->row->place == IN_MEMORY ? "/dev/shm" : "build");
 	fd = mkstemp(bench->disk);
 	assert_true(fd >= 0);
 	for (unsigned int i = 0; i < MIB(64) / sizeof(block); i++)
@@ -300,7 +316,7 @@ static void back_end_begin(struct bench *bench, const char *counter)
 			 directory, directory, row->options);
 	else
 		snprintf(spec, sizeof(spec), "virtio-blk,path=%s%s",
-			 row->null ? "null:1G" : bench->disk, row->options);
+			 row->place == NOWHERE ? "null:1G" : bench->disk, row->options);
 	setenv(COUNTER_VARIABLE, path, 1);
 	setenv("LD_PRELOAD", counter, 1);
 	back_end_serve(&bench->back_end, spec);
@@ -348,8 +364,13 @@ static bool judge(const struct row *row, const struct cost *cost, int calls_erro
 		printf("%8s", "?");
 	else
 		printf("%8.1f", cost->system_calls);
-	printf(" (%6.0f)%8.1f (%6.0f)%8.2f (%1.0f)  %s\n", budget->system_calls, cost->locks,
-	       budget->locks, cost->allocations, budget->allocations, ok ? "ok" : "OVER BUDGET");
+	printf(" (%6.0f)%8.1f ", budget->system_calls, cost->locks);
+	if (budget->locks < ANY)
+		printf("(%6.0f)", budget->locks);
+	else
+		printf("(%6s)", "any");
+	printf("%8.2f (%1.0f)  %s\n", cost->allocations, budget->allocations,
+	       ok ? "ok" : "OVER BUDGET");
 	fflush(stdout);
 	return ok;
 }
@@ -360,7 +381,7 @@ static bool run_row(const struct row *row, const char *counter, int *calls_error
 	struct cost cost;
 
 	back_end_create(&bench.back_end);
-	if (row->load != NET_FRAMES && !row->null)
+	if (row->place != NOWHERE)
 		disk_create(&bench);
 	if (row->load == NET_FRAMES)
 		sink_start(&bench);

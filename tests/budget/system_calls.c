@@ -46,7 +46,7 @@ int system_calls_open(struct system_calls *calls, pid_t pid)
 	struct perf_event_attr event = { .size = sizeof(event), .type = PERF_TYPE_TRACEPOINT };
 	char path[64];
 	struct dirent *entry;
-	uint64_t id;
+	uint64_t id = 0;
 	DIR *threads;
 	int error = tracepoint_id(&id);
 

@@ -16,6 +16,8 @@
 #define LANES_IOV 4
 #define LANES_KEPT 8
 #define LANES_BREAK UINT64_C(0xdead) /* a number that breaks the device */
+#define LANES_TOGETHER 1 /* a queue that, with this feature, is as the last one is */
+#define LANES_F_TOGETHER 3
 #define LANES_KEEP BIT64(63) /* a bit that has the request end in an event of its own */
 
 /*
@@ -138,7 +140,8 @@ static inline void lanes_qnotify(void *dev, struct vqueue_info *vq)
 	struct virtio_lanes *lanes = dev;
 	struct lane *lane = &lanes->lane[vq->index];
 
-	if (vq->index == LANES_SHARED)
+	if (vq->index == LANES_SHARED ||
+	    (vq->index == LANES_TOGETHER && virtio_has_feature(&lanes->vc, LANES_F_TOGETHER)))
 		lanes_all_held(lanes);
 	lane_enter(lane);
 	lane_work(lane);
@@ -218,8 +221,13 @@ static inline void lanes_apply_features(void *dev)
 	lanes_all_held(dev);
 }
 
+/* It has a lock of its own all the same. */
 static inline bool lanes_queue_alone(void *dev, uint16_t index)
 {
+	const struct virtio_lanes *lanes = dev;
+
+	if (index == LANES_TOGETHER && virtio_has_feature(&lanes->vc, LANES_F_TOGETHER))
+		return false;
 	return index != LANES_SHARED;
 }
 
@@ -253,6 +261,7 @@ VIRTIO_DEVICE(virtio_lanes, {
 	.name = "virtio-lanes", .summary = "a test's device with a thread for each queue",
 	.device_id = VIRTIO_ID_RNG, .nvq = LANES + 1, .queue_size = LANES_QUEUE_SIZE,
 	.priv_size = sizeof(struct virtio_lanes), .cfgsize = 8,
+	.features = { { BIT64(LANES_F_TOGETHER) } },
 	.init = lanes_init, .deinit = lanes_deinit, .reset = lanes_reset, .quiesce = lanes_quiesce,
 	.resume = lanes_resume, .qnotify = lanes_qnotify, .queue_reset = lanes_queue_reset,
 	.cfgread = lanes_cfgread, .cfgwrite = lanes_cfgwrite, .set_status = lanes_set_status,

@@ -47,6 +47,37 @@ static uint8_t set_pairs(struct bench *bench, uint16_t pairs)
 
 /* ---- Tests ---- */
 
+/* What was sent on a queue before it came into use goes out then: the driver kicks only once. */
+static void test_sent_before_used(void **state)
+{
+	struct bench *bench = *state;
+
+	for (unsigned int i = 0; i < 2; i++) {
+		struct driver_params params = usual;
+		struct wire_read wire;
+		struct segment segment;
+
+		params.event_idx = i;
+		bench_start(bench, &params, PAIRS, 0);
+		segment = (struct segment) { guest_alloc(bench->machine, HEADER + FRAME, 1),
+					     HEADER + FRAME };
+		frame_make(guest_ptr(bench->machine, segment.gpa + HEADER, FRAME), 5, false);
+		assert_int_equal(
+			driver_add_buf(driver_queue(bench->driver, TX(2)), &segment, 1, 0, bench),
+			0);
+		driver_kick(driver_queue(bench->driver, TX(2)));
+		machine_poll(bench->machine);
+		assert_null(driver_get_buf(driver_queue(bench->driver, TX(2)), NULL));
+		assert_int_equal(set_pairs(bench, PAIRS), VIRTIO_NET_OK);
+		wire = (struct wire_read) { .fd = bench->peer };
+		assert_true(machine_wait(bench->machine, wire_read_done, &wire, DRIVER_TIMEOUT_MS));
+		assert_ptr_equal(driver_wait_buf(driver_queue(bench->driver, TX(2)), NULL,
+						 DRIVER_TIMEOUT_MS),
+				 bench);
+		bench_close(bench);
+	}
+}
+
 static void test_offered(void **state)
 {
 	struct bench *bench = *state;
@@ -334,7 +365,7 @@ int main(void)
 		BENCH_TEST(test_refused),	 BENCH_TEST(test_many_commands),
 		BENCH_TEST(test_not_negotiated), BENCH_TEST(test_queue_reset),
 		BENCH_TEST(test_specs),		 BENCH_TEST(test_in_use),
-		BENCH_TEST(test_interface),
+		BENCH_TEST(test_interface),	 BENCH_TEST(test_sent_before_used),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, NULL);

@@ -212,7 +212,8 @@ static void expect_progress(struct bench *bench, const char *after)
 
 /* ---- The machine ---- */
 
-static struct bench *bench_create(const char *options, const struct driver_params *params)
+static struct bench *bench_create_without(const char *options, const struct driver_params *params,
+					  uint64_t without)
 {
 	const struct machine_config config = { .ioeventfd = params->ioeventfd, .io_thread = true };
 	struct bench *bench = calloc(1, sizeof(*bench));
@@ -232,7 +233,7 @@ static struct bench *bench_create(const char *options, const struct driver_param
 	bench->dev = machine_add(bench->machine, spec);
 	bench->lanes = *(struct virtio_lanes **)((char *)bench->dev->arg + sizeof(void *));
 	assert_int_equal(iothreads_start(bench->machine->ctx->iothreads), 0);
-	driver = driver_run(bench->machine, LANES_SLOT, params, 0);
+	driver = driver_run(bench->machine, LANES_SLOT, params, without);
 	bench->driver = driver;
 	for (unsigned int i = 0; i < QUEUES; i++) {
 		bench->clients[i] = (struct client) {
@@ -242,6 +243,11 @@ static struct bench *bench_create(const char *options, const struct driver_param
 		};
 	}
 	return bench;
+}
+
+static struct bench *bench_create(const char *options, const struct driver_params *params)
+{
+	return bench_create_without(options, params, BIT64(LANES_F_TOGETHER));
 }
 
 static void bench_destroy(struct bench *bench)
@@ -393,9 +399,8 @@ static const struct action {
 
 #define ACTIONS_NS UINT64_C(1500000000)
 
-static void everything_at_once(const char *options, const struct driver_params *params)
+static void everything_with(struct bench *bench)
 {
-	struct bench *bench = bench_create(options, params);
 	uint64_t until = now_ns() + ACTIONS_NS;
 	unsigned int done = 0;
 
@@ -421,6 +426,11 @@ static void everything_at_once(const char *options, const struct driver_params *
 	bench_destroy(bench);
 }
 
+static void everything_at_once(const char *options, const struct driver_params *params)
+{
+	everything_with(bench_create(options, params));
+}
+
 static void test_ioeventfd(void **state)
 {
 	everything_at_once("", &modern);
@@ -432,6 +442,20 @@ static void test_traps(void **state)
 
 	params.ioeventfd = false;
 	everything_at_once("", &params);
+}
+
+/* A queue whose work takes all locks, but which has one of its own. */
+static void test_together(void **state)
+{
+	everything_with(bench_create_without("", &modern, 0));
+}
+
+static void test_together_traps(void **state)
+{
+	struct driver_params params = modern;
+
+	params.ioeventfd = false;
+	everything_with(bench_create_without("", &params, 0));
 }
 
 static void test_packed(void **state)
@@ -636,6 +660,8 @@ int main(void)
 		cmocka_unit_test(test_no_kicks),
 		cmocka_unit_test(test_ioeventfd),
 		cmocka_unit_test(test_traps),
+		cmocka_unit_test(test_together),
+		cmocka_unit_test(test_together_traps),
 		cmocka_unit_test(test_packed),
 		cmocka_unit_test(test_without_event_idx),
 		cmocka_unit_test(test_line),

@@ -328,12 +328,9 @@ int main(void)
 	static struct kind_tests tests;
 
 	kind_tests_add(&tests, "descriptors", test_descriptors, KIND_AXIS_RINGS);
-	kind_tests_add_served(&tests, "descriptors", test_descriptors);
 	kind_tests_add(&tests, "heads", test_heads, KIND_AXIS_RINGS);
-	kind_tests_add_served(&tests, "heads", test_heads);
 	kind_tests_add(&tests, "available entries", test_entries, KIND_AXIS_SPLIT);
 	kind_tests_add(&tests, "data", test_data, KIND_AXIS_INTERFACE);
-	kind_tests_add_served(&tests, "data", test_data);
 	return kind_tests_run(&tests, "fetches");
 }
 

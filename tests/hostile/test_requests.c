@@ -553,7 +553,6 @@ int main(void)
 	kind_tests_add(&tests, "layouts", test_layouts, KIND_AXIS_RINGS);
 	kind_tests_add_served(&tests, "layouts", test_layouts);
 	kind_tests_add(&tests, "room", test_room, KIND_AXIS_INTERFACE);
-	kind_tests_add_served(&tests, "room", test_room);
 	hostile_tests_add(&tests, "virtio-blk", "rows", test_blk_rows, KIND_AXIS_INTERFACE);
 	hostile_tests_add(&tests, "virtio-blk", "segments", test_blk_segments, KIND_AXIS_NONE);
 	hostile_tests_add(&tests, "virtio-blk", "no request", test_blk_no_request, KIND_AXIS_RINGS);

@@ -356,8 +356,10 @@ static void test_flush_error_is_final(void **state)
 static int write_in_child(struct fixture *fixture, int (*prepare)(struct fixture *fixture))
 {
 	int status = 0;
-	pid_t child = fork();
+	pid_t child;
 
+	need_engine(fixture);
+	child = fork();
 	assert_true(child >= 0);
 	if (child == 0) {
 		uint8_t *data = calloc(1, MIB(1));
@@ -668,8 +670,10 @@ static void test_block_device(void **state)
 {
 	struct fixture *fixture = *state;
 	char path[64];
-	int fd = loop_device(fixture, path, sizeof(path));
+	int fd;
 
+	need_engine(fixture);
+	fd = loop_device(fixture, path, sizeof(path));
 	if (fd < 0) {
 		print_message("cannot make a loop device: %s\n", strerror(errno));
 		skip();

@@ -78,6 +78,34 @@ static void test_create(void **state)
 	assert_int_equal(fixture->captured.count, 0);
 }
 
+/* Without a memfd: zeroes at first and after clear, whatever holds its pages. */
+static void test_private(void **state)
+{
+	struct fixture *fixture = *state;
+	struct guest_memory memory = { .fd = -1, .private = true, .count = 2 };
+
+	memory.regions[0] = (struct guest_memory_region) { .gpa = 0, .size = 4 << 20 };
+	memory.regions[1] = (struct guest_memory_region) { .gpa = 8 << 20, .size = 1 << 20 };
+	assert_int_equal(guest_memory_create(&fixture->captured.log, &memory, false), 0);
+	assert_int_equal(memory.fd, -1);
+	assert_int_equal(memory.total, 5 << 20);
+	for (unsigned int pins = 0; pins < 2; pins++) {
+		uint8_t *host = guest_memory_host(&memory, (8 << 20) + 4096, 1);
+
+		assert_non_null(host);
+		assert_int_equal(*host, 0);
+		*host = 0xa5;
+		memory.regions[0].host[0] = 0xa5;
+		memory.pins = pins;
+		guest_memory_clear(&memory, false);
+		assert_int_equal(*host, 0);
+		assert_int_equal(memory.regions[0].host[0], 0);
+	}
+	guest_memory_destroy(&memory);
+	assert_null(memory.regions[0].host);
+	assert_int_equal(fixture->captured.count, 0);
+}
+
 /* What tenon writes is what somebody who maps the memfd (vhost, a device process) sees. */
 static void test_regions_are_the_memfd(void **state)
 {
@@ -670,6 +698,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		MEMORY_TEST(test_create),
+		MEMORY_TEST(test_private),
 		MEMORY_TEST(test_regions_are_the_memfd),
 		MEMORY_TEST(test_starts_as_zero),
 		MEMORY_TEST(test_clear),

@@ -312,6 +312,7 @@ const struct hv_ops hv_kvm = {
 	.name = "kvm",
 	.summary = "Linux KVM",
 	.device = "/dev/kvm",
+	.private_memory = true,
 	.options = kvm_options,
 	.available = kvm_available,
 	.create = kvm_create,

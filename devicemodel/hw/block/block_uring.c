@@ -177,7 +177,7 @@ static void register_buffers(struct block_queue *queue)
 	int error;
 
 	uring->buffers_tried = true;
-	if (memory->fd < 0) {
+	if (memory->fd < 0 && !memory->private) {
 		log_info(image->log, "%s,pin: not done: guest memory is another process's",
 			 image->name);
 		return;

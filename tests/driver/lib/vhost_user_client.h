@@ -41,6 +41,9 @@ int front_send_raw(int socket, const void *bytes, size_t size, const int *fds, u
 int front_receive(int socket, struct front_message *message, int timeout_ms);
 void front_close_fds(struct front_message *message);
 
+/* 0: something can be read, or the other end is closed; -ETIMEDOUT. */
+int front_wait_readable(int socket, int timeout_ms);
+
 /* ---- A session ---- */
 
 /*

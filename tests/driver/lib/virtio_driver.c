@@ -29,13 +29,14 @@ struct driver_params driver_params_at(unsigned int index)
 
 const char *driver_params_name(const struct driver_params *params, char *text, size_t size)
 {
-	snprintf(text, size, "%s%s%s%s,%s%s",
-		 params->vhost_user ? "vhost-user"
-		 : params->legacy   ? "legacy"
-				    : "modern",
-		 params->packed ? ",packed" : "", params->indirect ? ",indirect" : "",
-		 params->event_idx ? ",event_idx" : "", params->msix ? "msix" : "intx",
-		 params->ioeventfd ? ",ioeventfd" : "");
+	const char *interface = params->vhost_user ? "vhost-user"
+				: params->legacy   ? "legacy"
+						   : "modern";
+	const char *interrupts = params->vhost_user ? "" : params->msix ? ",msix" : ",intx";
+
+	snprintf(text, size, "%s%s%s%s%s%s", interface, params->packed ? ",packed" : "",
+		 params->indirect ? ",indirect" : "", params->event_idx ? ",event_idx" : "",
+		 interrupts, params->ioeventfd ? ",ioeventfd" : "");
 	return text;
 }
 

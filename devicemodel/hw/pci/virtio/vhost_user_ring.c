@@ -167,14 +167,16 @@ static void queue_stop(struct vhost_user_device *device, struct vhost_user_ring 
 	virtio_queue_reset(device->vc, ring->vq);
 }
 
-/* Without a message that says so, a ring that may be used means a driver that runs. */
+/*
+ * A ring that may be used means a driver that runs, said or not: QEMU 7.2 accepts STATUS for its
+ * vhost-user-rng and stops at FEATURES_OK.
+ */
 static void driver_runs(struct vhost_user_device *device)
 {
 	struct virtio_common *vc = device->vc;
 
-	if (!vhost_user_has(device, VHOST_USER_PROTOCOL_F_STATUS) &&
-	    !(vc->status & VIRTIO_CONFIG_S_DRIVER_OK))
-		virtio_set_status(vc, VIRTIO_CONFIG_S_DRIVER_OK);
+	if (!(vc->status & VIRTIO_CONFIG_S_DRIVER_OK))
+		virtio_set_status(vc, vc->status | VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
 static bool ring_enabled(const struct vhost_user_device *device, const struct vhost_user_ring *ring)

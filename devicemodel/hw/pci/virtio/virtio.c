@@ -37,7 +37,7 @@ static void vq_clear_chains(struct vqueue_info *vq)
 static void vq_clear(struct vqueue_info *vq)
 {
 	vq->enabled = false;
-	vq->broken = vq->error_pending = false;
+	vq->broken = vq->error_pending = vq->notify_pending = false;
 	virtio_queue_poll_update(vq);
 	vq->size = vq->size_written = vq->size_max;
 	vq->desc_addr = vq->driver_addr = vq->device_addr = 0;
@@ -51,13 +51,21 @@ static void vq_clear(struct vqueue_info *vq)
 	vq_clear_chains(vq);
 }
 
-/* vq->lock held: queues that share the device's lock are worked on with all others' held as well. */
+/*
+ * vq->lock held. Queues that share the device's lock are worked on with all others' held as well; so
+ * are those of the others that are not alone now, and if their lock is all that is held, later.
+ */
 static void vq_notify_device(struct virtio_common *vc, struct vqueue_info *vq)
 {
 	bool shared = vq->lock == vc->lock;
 
 	if (!virtio_queue_usable(vq))
 		return;
+	if (vq->together && !shared && !vc->queues_locked) {
+		vq->notify_pending = true;
+		event_set_timer(vc->pending_timer, EVENT_SOON, 0);
+		return;
+	}
 	if (shared)
 		virtio_lock_queues(vc);
 	/* A driver that adds buffers as fast as they are used must not keep others waiting. */
@@ -186,13 +194,21 @@ static void virtio_device_break(struct virtio_common *vc)
 		vc->transport->notify_config(vc);
 }
 
-void virtio_errors_finish(struct virtio_common *vc)
+void virtio_pending_finish(struct virtio_common *vc)
 {
-	for (unsigned int i = 0; i < vc->nvq; i++) {
-		if (!vc->vqs[i].error_pending)
-			continue;
+	bool broken = false;
+
+	for (unsigned int i = 0; i < vc->nvq; i++)
+		broken |= vc->vqs[i].error_pending;
+	if (broken)
 		virtio_device_break(vc);
-		return;
+	for (unsigned int i = 0; i < vc->nvq; i++) {
+		struct vqueue_info *vq = &vc->vqs[i];
+
+		if (!vq->notify_pending)
+			continue;
+		vq->notify_pending = false;
+		vq_notify_device(vc, vq);
 	}
 }
 
@@ -213,7 +229,7 @@ void virtio_device_error(struct virtio_common *vc, struct vqueue_info *vq, const
 	if (vq && vq->lock != vc->lock && !vc->queues_locked) {
 		vq->broken = vq->error_pending = true;
 		virtio_queue_poll_update(vq);
-		event_set_timer(vc->error_timer, EVENT_SOON, 0);
+		event_set_timer(vc->pending_timer, EVENT_SOON, 0);
 		return;
 	}
 	virtio_lock_queues(vc);
@@ -242,8 +258,10 @@ void virtio_reset_dev(struct virtio_common *vc)
 	vc->transport->status_changed(vc);
 	if (vc->ops->reset)
 		vc->ops->reset(vc);
-	for (unsigned int i = 0; i < vc->nvq; i++)
+	for (unsigned int i = 0; i < vc->nvq; i++) {
 		vq_clear(&vc->vqs[i]);
+		vc->vqs[i].together = false;
+	}
 	memset(&vc->driver_caps, 0, sizeof(vc->driver_caps));
 	memset(&vc->negotiated_caps, 0, sizeof(vc->negotiated_caps));
 	vc->isr = 0;
@@ -300,6 +318,7 @@ static void features_finalize(struct virtio_common *vc)
 	virtio_update_running(vc);
 	for (unsigned int i = 0; i < vc->nvq; i++)
 		vq_apply_features(vc, &vc->vqs[i]);
+	virtio_queues_ask(vc);
 	if (vc->ops->apply_features)
 		vc->ops->apply_features(vc);
 }
@@ -421,16 +440,16 @@ static void legacy_kick(struct virtio_common *vc, const struct vqueue_info *vq)
 static void queue_kick_alone(struct vqueue_info *vq)
 {
 	struct virtio_common *vc = vq->vc;
-	bool error;
+	bool pending;
 
 	pthread_mutex_lock(vq->lock);
 	virtio_queue_notify(vq);
-	error = vq->error_pending;
+	pending = vq->error_pending || vq->notify_pending;
 	pthread_mutex_unlock(vq->lock);
-	if (!error)
+	if (!pending)
 		return;
 	virtio_lock_queues(vc);
-	virtio_errors_finish(vc);
+	virtio_pending_finish(vc);
 	virtio_unlock_queues(vc);
 }
 
@@ -506,7 +525,7 @@ void virtio_quiesce(struct virtio_common *vc)
 	if (vc->quiesced)
 		return;
 	virtio_lock_queues(vc);
-	virtio_errors_finish(vc); /* what is saved now must be whole */
+	virtio_pending_finish(vc); /* what is saved now must be whole */
 	if (vc->ops->quiesce && !vc->suspended)
 		vc->ops->quiesce(vc);
 	vc->quiesced = true;

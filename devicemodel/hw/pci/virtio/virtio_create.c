@@ -117,10 +117,18 @@ static void virtio_free_queues(struct virtio_common *vc)
 	vc->queues_alone = false;
 }
 
+static uint16_t queue_size(const struct virtio_common *vc)
+{
+	uint16_t least = vc->transport ? vc->transport->queue_size : 0;
+
+	if (vc->opt_queue_size)
+		return (uint16_t)vc->opt_queue_size;
+	return MAX(vc->ops->queue_size, least);
+}
+
 static int vq_create(struct virtio_common *vc, struct vqueue_info *vq, uint16_t index)
 {
-	uint16_t size = vc->opt_queue_size ? (uint16_t)vc->opt_queue_size
-					   : MAX(vc->ops->queue_size, vc->transport->queue_size);
+	uint16_t size = queue_size(vc);
 
 	vq->vc = vc;
 	vq->index = index;

@@ -93,6 +93,7 @@ static void net_stop_receiving(struct virtio_net *net, bool give_back)
 
 bool net_set_pairs(struct virtio_net *net, uint16_t count)
 {
+	unsigned int before = net->pairs_used;
 	int error;
 
 	if (count == net->pairs_used)
@@ -110,6 +111,8 @@ bool net_set_pairs(struct virtio_net *net, uint16_t count)
 	net_vhost_start(net);
 	for (unsigned int i = 0; i < net->pairs_used && !net->vhost.running; i++)
 		net_rx_run(&net->pairs[i]);
+	for (unsigned int i = before; i < net->pairs_used; i++)
+		net_tx_look(&net->pairs[i]);
 	return !error;
 }
 
@@ -286,6 +289,7 @@ static void net_log_counters(const struct virtio_net *net)
 static void net_pair_deinit(struct net_pair *pair)
 {
 	event_remove(pair->rx.patience);
+	event_remove(pair->tx.again);
 	net_mail_deinit(&pair->rx.mail);
 	net_notify_deinit(&pair->rx.notify);
 	net_notify_deinit(&pair->tx.notify);
@@ -374,7 +378,8 @@ static int net_init_pair(struct virtio_net *net, unsigned int index)
 	rx->vq = &vqs[NET_QUEUE_RX];
 	pair->tx.vq = &vqs[NET_QUEUE_TX];
 	rx->patience = event_add_timer(rx->vq->loop, rx->vq->lock, net_rx_impatient, pair);
-	error = rx->patience ? 0 : -errno;
+	pair->tx.again = event_add_timer(pair->tx.vq->loop, pair->tx.vq->lock, net_tx_again, pair);
+	error = rx->patience && pair->tx.again ? 0 : -errno;
 	if (!error)
 		error = net_mail_init(&rx->mail, rx->vq, net_rx_mail, pair);
 	if (!error)
@@ -422,13 +427,17 @@ static int net_init_pairs(struct virtio_net *net)
 	return error;
 }
 
-/* Of a tap, whose queues know nothing of each other, and but for commands. */
+/*
+ * Of a tap, whose queues know nothing of each other, and but for commands, whose queue is another
+ * for a driver that knows of one pair only.
+ */
 static bool net_queue_alone(void *dev, uint16_t index)
 {
 	const struct virtio_net *net = dev;
+	uint64_t pairs = net->vc.features_final ? net_pairs_known(net) : net->opt_queues;
 
 	return net->opt_backend == NET_TAP && net->opt_queues > 1 &&
-	       index < NET_PAIR_QUEUES * net->opt_queues;
+	       index < NET_PAIR_QUEUES * pairs;
 }
 
 /* Frames of each queue of the tap are received where the pair is worked on. */

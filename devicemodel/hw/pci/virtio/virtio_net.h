@@ -227,8 +227,10 @@ struct net_rx {
 	uint8_t spill[NET_FRAME_MAX];
 };
 
+/* @again: timer: look for frames */
 struct net_tx {
 	struct vqueue_info *vq;
+	struct event_source *again;
 	struct net_notify notify;
 	uint64_t frames, dropped;
 	struct iovec chain_iov[NET_CHAIN_IOV];
@@ -315,6 +317,15 @@ bool net_set_pairs(struct virtio_net *net, uint16_t count);
 
 /* The driver made frames to be sent available. */
 void net_tx_run(struct net_pair *pair);
+
+/*
+ * Look for frames to be sent, soon: the driver's kick may have come while the pair was not in use,
+ * and with EVENT_IDX it does not kick again.
+ */
+void net_tx_look(struct net_pair *pair);
+
+/* Timer of a struct net_pair: that. */
+void net_tx_again(void *arg, uint32_t expirations);
 
 /* Let through what waits in the tap, as far as there are buffers. */
 void net_rx_run(struct net_pair *pair);

@@ -48,7 +48,9 @@ void net_tx_run(struct net_pair *pair)
 	struct vq_chain chain;
 	uint32_t count = 0;
 
-	for (; vq_has_descs(vq) && vq_pop(vq, &chain, tx->chain_iov, NET_CHAIN_IOV) > 0; count++) {
+	for (; count < vq->size && vq_has_descs(vq); count++) {
+		if (vq_pop(vq, &chain, tx->chain_iov, NET_CHAIN_IOV) <= 0)
+			break;
 		if (tx_frame(pair, &chain))
 			tx->dropped++;
 		else
@@ -57,4 +59,19 @@ void net_tx_run(struct net_pair *pair)
 	}
 	net_flush(pair->net->backend, pair->index);
 	net_notify_end(&tx->notify, count, true, false);
+	if (count == vq->size)
+		net_tx_look(pair); /* others have their turn */
+}
+
+void net_tx_look(struct net_pair *pair)
+{
+	event_set_timer(pair->tx.again, EVENT_SOON, 0);
+}
+
+void net_tx_again(void *arg, uint32_t expirations)
+{
+	struct net_pair *pair = arg;
+
+	if (!pair->net->vhost.running && pair->index < pair->net->pairs_used)
+		net_tx_run(pair);
 }

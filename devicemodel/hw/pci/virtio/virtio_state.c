@@ -350,6 +350,8 @@ void virtio_state_apply(struct virtio_common *vc, const struct virtio_common *st
 	vc->driver_caps = staged->driver_caps;
 	vc->features_final = staged->features_final;
 	vc->legacy_driver = staged->legacy_driver;
+	if (vc->features_final)
+		virtio_queues_ask(vc);
 	if (vc->features_final && vc->ops->apply_features)
 		vc->ops->apply_features(vc);
 	state_apply(&common_state, vc, staged);

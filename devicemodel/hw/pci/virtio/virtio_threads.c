@@ -121,6 +121,12 @@ void virtio_queue_place(struct vqueue_info *vq)
 		vq->loop = loop;
 }
 
+void virtio_queues_ask(struct virtio_common *vc)
+{
+	for (uint16_t i = 0; vc->queues_alone && i < vc->nvq; i++)
+		vc->vqs[i].together = !vc->ops->queue_alone(vc, i);
+}
+
 /* ---- Locks ---- */
 
 void virtio_lock_queues(struct virtio_common *vc)
@@ -211,12 +217,12 @@ static int poller_create(struct vqueue_info *vq)
 
 /* ---- What a queue's thread leaves to the device's ---- */
 
-static void on_error_timer(void *arg, uint32_t events)
+static void on_pending_timer(void *arg, uint32_t events)
 {
 	struct virtio_common *vc = arg;
 
 	virtio_lock_queues(vc);
-	virtio_errors_finish(vc);
+	virtio_pending_finish(vc);
 	virtio_unlock_queues(vc);
 }
 
@@ -225,8 +231,8 @@ int virtio_threads_start(struct virtio_common *vc)
 	int error = 0;
 
 	if (vc->queues_alone) {
-		vc->error_timer = event_add_timer(vc->loop, vc->lock, on_error_timer, vc);
-		if (!vc->error_timer)
+		vc->pending_timer = event_add_timer(vc->loop, vc->lock, on_pending_timer, vc);
+		if (!vc->pending_timer)
 			return -errno;
 	}
 	if (vc->opt_poll == VIRTIO_POLL_OFF || vc->kicks_elsewhere || !vc->loop)
@@ -242,6 +248,6 @@ void virtio_threads_stop(struct virtio_common *vc)
 		event_remove(vc->vqs[i].poller);
 		vc->vqs[i].poller = NULL;
 	}
-	event_remove(vc->error_timer);
-	vc->error_timer = NULL;
+	event_remove(vc->pending_timer);
+	vc->pending_timer = NULL;
 }
