@@ -98,25 +98,13 @@ fuzz:
 man: $(BUILD)/tenon
 	@tools/man $(BUILD)/tenon doc/tenon.1.in > doc/tenon.1
 
-# Back ends as other programs find them: doc/vhost-user.md.
-VHOST_USER_FILES := $(sort $(wildcard share/vhost-user/*.json))
-VHOST_USER_TYPES := blk console net rng scsi vsock
-
 install: $(BUILD)/tenon $(if $(filter fuse3,$(HAVE)),$(BUILD)/hsmd)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
 		$(DESTDIR)$(PREFIX)/share/doc/tenon/samples $(DESTDIR)$(PREFIX)/include/tenon \
 		$(DESTDIR)$(PREFIX)/lib/pkgconfig
 	install -m 755 $(BUILD)/tenon $(DESTDIR)$(PREFIX)/bin/tenon
 	ln -sf tenon $(DESTDIR)$(PREFIX)/bin/acrn-dm
-	install -d $(DESTDIR)$(PREFIX)/libexec/tenon $(DESTDIR)$(PREFIX)/share/qemu/vhost-user
-	for type in $(VHOST_USER_TYPES); do \
-		ln -sf ../../bin/tenon $(DESTDIR)$(PREFIX)/libexec/tenon/vhost-user-$$type; \
-	done
-	for file in $(notdir $(VHOST_USER_FILES)); do \
-		sed 's|@PREFIX@|$(PREFIX)|' share/vhost-user/$$file \
-			> $(DESTDIR)$(PREFIX)/share/qemu/vhost-user/$$file; \
-		chmod 644 $(DESTDIR)$(PREFIX)/share/qemu/vhost-user/$$file; \
-	done
+	tools/vhost-user $(BUILD)/tenon "$(DESTDIR)" "$(PREFIX)"
 	$(if $(filter fuse3,$(HAVE)),install -d $(DESTDIR)$(PREFIX)/sbin)
 	$(if $(filter fuse3,$(HAVE)),install -m 755 $(BUILD)/hsmd $(DESTDIR)$(PREFIX)/sbin/hsmd)
 	install -m 644 doc/tenon.1 doc/acrn-dm.1 $(DESTDIR)$(PREFIX)/share/man/man1

@@ -26,6 +26,7 @@ TENON_API_BEGIN
 #endif
 
 #define NET_BACKEND_QUEUES_MAX 16
+#define NET_BATCH_MAX 64 /* frames between two calls of net_flush() */
 
 struct net_backend;
 
@@ -133,7 +134,7 @@ int net_set_offload(struct net_backend *net, unsigned int tun_flags);
 /**
  * net_send() - send one frame with its header on @queue, never blocks. What @iov points to (not @iov
  * itself) must stay as it is until net_flush(): the frame may be kept to be sent with others. Lock held.
- * Return: 0, -EAGAIN (no room now), -EINVAL (the header does not fit the frame), -EIO (the
+ * Return: 0 (sent or kept), -EAGAIN (no room now), -EINVAL (the header does not fit the frame), -EIO (the
  * interface is down), -EBADFD (it is gone) or another negative errno; then nothing was sent.
  */
 int net_send(struct net_backend *net, unsigned int queue, const struct iovec *iov,
@@ -152,9 +153,10 @@ void net_set_receive(struct net_backend *net, unsigned int queue, bool on);
 
 /**
  * net_flush() - send what net_send() has kept to send with others; called at the end of each batch of
- * net_send(). Lock held.
+ * net_send(), and at least every NET_BATCH_MAX frames. Lock held. Return: how many of the frames that
+ * net_send() took were lost after all.
  */
-void net_flush(struct net_backend *net, unsigned int queue);
+unsigned int net_flush(struct net_backend *net, unsigned int queue);
 
 /** net_link_up() - the state of the link on the host. Lock held. */
 bool net_link_up(const struct net_backend *net);

@@ -230,7 +230,7 @@ int pci_load_devices(struct vmctx *ctx, struct state_reader *reader) __must_chec
 int pci_lintr_request(struct pci_vdev *dev) __must_check; /* INTA; vdev_init */
 void pci_lintr_assert(struct pci_vdev *dev); /* any thread */
 void pci_lintr_deassert(struct pci_vdev *dev); /* any thread */
-void pci_lintr_update(struct pci_vdev *dev); /* command, MSI or MSI-X enable changed; dev->lock held */
+void pci_lintr_update(struct pci_vdev *dev); /* MSI or MSI-X enable changed; dev->lock held */
 
 /**
  * pci_interrupt() - interrupt in the way that the guest chose: MSI-X @vector (beyond the table: not at

@@ -72,10 +72,9 @@ static void ring_batch(struct bench *bench, unsigned int count, bool out)
 		struct io_uring_sqe *sqe = io_uring_get_sqe(&bench->ring);
 
 		if (out)
-			io_uring_prep_writev(sqe, 0, bench->iov[i], 2, 0);
+			io_uring_prep_writev(sqe, bench->tap, bench->iov[i], 2, 0);
 		else
-			io_uring_prep_readv(sqe, 0, bench->iov[i], 2, 0);
-		sqe->flags |= IOSQE_FIXED_FILE;
+			io_uring_prep_readv(sqe, bench->tap, bench->iov[i], 2, 0);
 	}
 	if (io_uring_submit_and_wait(&bench->ring, count) < 0)
 		die("io_uring_submit_and_wait");
@@ -186,8 +185,7 @@ static void setup(struct bench *bench)
 	bench->packets = lab_packet_socket(TAP, 0);
 	if (bench->packets < 0)
 		die("packet socket");
-	if (io_uring_queue_init(2 * BATCH, &bench->ring, 0) < 0 ||
-	    io_uring_register_files(&bench->ring, &bench->tap, 1) < 0)
+	if (io_uring_queue_init(2 * BATCH, &bench->ring, 0) < 0)
 		die("io_uring");
 }
 

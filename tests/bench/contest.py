@@ -277,23 +277,26 @@ def descriptor_count(pid):
 
 def profile(pid, seconds=1, lines=8):
     """
-    Where the process spends its time, hottest first: perf, with the clock where there are no
-    counters. None if perf cannot.
+    Where the process spends its time, hottest first: perf, which takes the clock where there are no
+    counters. None if there is no perf.
     """
+    if not shutil.which("perf"):
+        return None
     with tempfile.TemporaryDirectory(prefix="tenon-perf-") as folder:
         data = f"{folder}/data"
-        for event in ("cycles", "cpu-clock"):
-            record = subprocess.run(["perf", "record", "-q", "-e", event, "-F", "999", "-o", data,
-                                     "-p", str(pid), "--", "sleep", str(seconds)],
-                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False) \
-                if shutil.which("perf") else None
-            if record and record.returncode == 0:
-                break
-        else:
-            return None
+        subprocess.run(["perf", "record", "-q", "-e", perf_event(), "-F", "999", "-o", data,
+                        "-p", str(pid), "--", "sleep", str(seconds)],
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
         report = subprocess.run(["perf", "report", "-i", data, "--stdio", "--sort", "dso,symbol",
                                  "--percent-limit", "1"], stdout=subprocess.PIPE,
                                 stderr=subprocess.DEVNULL, text=True, check=False).stdout
-    found = [" ".join(line.split()) for line in report.splitlines()
+    found = [" ".join(line.split()).removesuffix(" - -") for line in report.splitlines()
              if line.strip() and not line.startswith("#")]
-    return f"perf, {event}:\n" + "\n".join(found[:lines]) if found else None
+    return f"perf, {perf_event()}:\n" + "\n".join(found[:lines]) if found else None
+
+
+def perf_event():
+    """cycles, or cpu-clock where this machine has no counters."""
+    run = subprocess.run(["perf", "stat", "-e", "cycles", "true"], stdout=subprocess.DEVNULL,
+                         stderr=subprocess.PIPE, text=True, check=False)
+    return "cpu-clock" if run.returncode or "not supported" in run.stderr else "cycles"

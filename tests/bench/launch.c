@@ -58,6 +58,7 @@ static void run_child(char **argv, int output)
 	int null = open("/dev/null", O_RDWR);
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setpgid(0, 0);
 	dup2(null, STDIN_FILENO);
 	dup2(output, STDOUT_FILENO);
 	execvp(argv[0], argv);
@@ -102,17 +103,18 @@ int main(int argc, char **argv)
 	}
 	if (!pid)
 		run_child(argv + 2, pipe_fds[1]);
+	setpgid(pid, pid); /* whoever is first */
 	close(pipe_fds[1]);
 	if (wait_text(pipe_fds[0], argv[1])) {
 		fprintf(stderr, "launch: %s: its guest did not say %s\n", argv[2], argv[1]);
-		kill(pid, SIGKILL);
+		kill(-pid, SIGKILL);
 		return 1;
 	}
 	printf("%d %llu\n", (int)pid, (unsigned long long)(now_ns() - start));
 	fflush(stdout);
 	while (read(STDIN_FILENO, rest, sizeof(rest)) > 0)
 		;
-	kill(pid, SIGKILL);
+	kill(-pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	return 0;
 }

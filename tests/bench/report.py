@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
+import textwrap
 from pathlib import Path
 
 from contest import OURS, PROJECT
@@ -22,7 +23,9 @@ Both sides of a contest run alternately in the same run, on the same work, in {r
 begins takes turns. A figure is the median of its rounds, lowest and highest in brackets. A ratio is the median of
 the rounds' ratios, with their lowest and highest: above 1 tenon is better, whether more or less is wanted.
 Where a peer has several configurations, the ratio is to the one that does best in that row. What misses its
-target is marked as missed, and the profile behind the table says where the time goes.
+target is marked as missed, and the profile behind the table says where the time goes. Where the processor shows
+no counters, perf samples by the clock: what the kernel does with interrupts off is then put down to where it lets
+them in again, and waking a thread and going to sleep appear as `_raw_spin_unlock_irq` and `finish_task_switch`.
 """
 
 
@@ -114,20 +117,25 @@ def machine_lines(bench):
     ]
 
 
+def prose(text):
+    """Paragraphs of the page's width, and an empty line."""
+    return textwrap.wrap(text, 118, break_long_words=False, break_on_hyphens=False) + [""] if text else []
+
+
 def contest_lines(contest):
-    lines = [f"## {contest.number}. {contest.title}", "", contest.does, ""]
+    lines = [f"## {contest.number}. {contest.title}", "", *prose(contest.does)]
     if contest.not_run:
-        return lines + [f"Not run here: {contest.not_run}.", ""]
-    lines += [f"What it does not show: {contest.limits}", ""]
+        return lines + prose(f"Not run here: {contest.not_run}.")
+    lines += prose(f"What it does not show: {contest.limits}")
     for table in contest.tables:
-        lines += ([f"### {table.title}", ""] if table.title else []) + \
-            ([table.text, ""] if table.text else []) + table_lines(table) + [""]
+        lines += ([f"### {table.title}", ""] if table.title else []) + prose(table.text) + \
+            table_lines(table) + [""]
     for name, title, _ in contest.plots:
         lines += [f"![{title}]({name})", ""]
     for row in contest.missed():
         if row.profile:
-            lines += [f"{row.work} missed its target. Where tenon's time goes there:", "", "```",
-                      row.profile, "```", ""]
+            lines += [f"{row.work[0].upper()}{row.work[1:]} missed its target. Where tenon's time goes "
+                      "there:", "", "```", row.profile, "```", ""]
     for note in contest.notes:
         lines += [note, ""]
     return lines

@@ -28,7 +28,7 @@ class Started:
         self.ms = int(words[1]) / 1e6
 
     def close(self):
-        self.process.communicate()
+        self.process.communicate(timeout=20)
 
 
 def libraries(pid):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""console_rows.py: virtio-console under a stock driver: its console and its ports, by several back ends."""
+"""console_rows.py: virtio-console under a stock driver: its console and its ports."""
 
 import os
 import select

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""guest.py: a User-Mode Linux as a process: the host's files are its root, a shell script its init."""
+"""guest.py: a User-Mode Linux as a process: the host's files its root, a script its init."""
 
 import os
 import signal

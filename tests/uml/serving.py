@@ -2,6 +2,7 @@
 """serving.py: what the rows of front ends share: `tenon serve` as a process, and a runner of rows."""
 
 import argparse
+import fcntl
 import hashlib
 import os
 import queue
@@ -174,6 +175,13 @@ def connect(path, seconds=10):
     peer.settimeout(seconds)
     peer.connect(str(path))
     return peer
+
+
+def lock_folder(folder):
+    """Have @folder for ourselves; what another run does in it is waited for. Held as long as we live."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def run_rows(rows, arguments, folder):

@@ -270,4 +270,24 @@ static inline void assert_file(struct fixture *fixture, uint64_t offset, const v
 	free(seen);
 }
 
+static inline void open_null(struct fixture *fixture, const char *size)
+{
+	snprintf(fixture->path, sizeof(fixture->path), "null:%s", size);
+	fixture->engine = BLOCK_ENGINE_AUTO;
+	open_block(fixture, false, false);
+}
+
+/* @count requests of @length bytes each, all started at once; @requests stay in use. */
+static inline void start_many(struct fixture *fixture, struct block_request *requests,
+			      unsigned int count, const struct block_request *like)
+{
+	pthread_mutex_lock(&fixture->lock);
+	for (unsigned int i = 0; i < count; i++) {
+		requests[i] = *like;
+		submit(fixture, &requests[i]);
+	}
+	block_kick(fixture->queue);
+	pthread_mutex_unlock(&fixture->lock);
+}
+
 #endif

@@ -276,11 +276,11 @@ static void stream_sends(void **state)
 
 	open_stream(lab, true);
 	assert_int_equal(send_frame(lab, 9, 60), -ENOTCONN);
-	net_flush(lab->net, 0);
+	assert_int_equal(net_flush(lab->net, 0), 0);
 	fd = peer_connect(lab);
 	assert_int_equal(send_frame(lab, 9, 60), 0);
 	assert_int_equal(send_frame(lab, 8, 1514), 0);
-	net_flush(lab->net, 0);
+	assert_int_equal(net_flush(lab->net, 0), 0);
 	assert_int_equal(recv(fd, bytes, sizeof(bytes), MSG_WAITALL), sizeof(bytes));
 	assert_memory_equal(bytes, "\0\0\0\x3c\x9\x9", 6);
 	assert_memory_equal(bytes + 64, "\0\0\5\xea\x8\x8", 6);
@@ -323,7 +323,7 @@ static void stream_largest_frame(void **state)
 	poll_until(lab, &lab->got, 1);
 	expect_frame(lab, 0, FRAME_MAX, 0x77);
 	assert_int_equal(send_frame(lab, 0x66, FRAME_MAX), 0);
-	net_flush(lab->net, 0);
+	assert_int_equal(net_flush(lab->net, 0), 0);
 	for (size_t at = 0; at < len;) {
 		ssize_t some = recv(fd, bytes + at, len - at, MSG_DONTWAIT);
 
@@ -431,7 +431,7 @@ static void stream_peer_stops_reading(void **state)
 		else
 			sent++;
 		if (i % 32 == 0)
-			net_flush(lab->net, 0);
+			assert_int_equal(net_flush(lab->net, 0), 0);
 	}
 	assert_true(dropped > 10000);
 	while (read < sent) {
@@ -452,7 +452,7 @@ static void stream_peer_stops_reading(void **state)
 		read++;
 	}
 	assert_int_equal(send_frame(lab, 1, 60), 0);
-	net_flush(lab->net, 0);
+	assert_int_equal(net_flush(lab->net, 0), 0);
 	close(fd);
 }
 

@@ -388,6 +388,23 @@ static void reset_at_any_time(void **state)
 	}
 }
 
+/* QEMU 7.2 accepts STATUS for vhost-user-rng and never says DRIVER_OK: rings that are enabled run. */
+static void runs_without_driver_ok(void **state)
+{
+	struct served *served = served_create(state);
+	struct front_end *front = served->front;
+	struct virtio_driver *driver;
+
+	assert_int_equal(front_begin(front), 0);
+	served->driver = driver = front_driver_open(front, &served_split);
+	assert_true(driver_negotiate(driver, driver->offered));
+	front->protocol &=
+		~BIT64(VHOST_USER_PROTOCOL_F_STATUS); /* it was accepted; now say no more */
+	driver_start(driver);
+	served_write(driver, 0, 3, 3);
+	served_verify(driver, 0, 3, 3);
+}
+
 /* Without RESET_DEVICE and STATUS, stopping all rings and new features are as good as a reset. */
 static void stop_and_start_again(void **state)
 {
@@ -488,6 +505,7 @@ int main(void)
 		PROTOCOL_TEST(status_is_kept),
 		PROTOCOL_TEST(broken_driver),
 		PROTOCOL_TEST(reset_at_any_time),
+		PROTOCOL_TEST(runs_without_driver_ok),
 		PROTOCOL_TEST(stop_and_start_again),
 		PROTOCOL_TEST(next_front_end_waits),
 		PROTOCOL_TEST(nothing_is_left_of_the_last_one),

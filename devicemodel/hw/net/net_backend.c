@@ -69,7 +69,8 @@ static int check_options(const struct net_backend *net, const struct net_config 
 		return -EINVAL;
 	}
 	if (config->kind != NET_NULL && config->rx_size) {
-		log_error(net->log, "%s: rx=%u is none of backend=%s (drop it, or use backend=null)",
+		log_error(net->log,
+			  "%s: rx=%u is none of backend=%s (drop it, or use backend=null)",
 			  net->what, config->rx_size, net->kind->name);
 		return -EINVAL;
 	}
@@ -189,10 +190,9 @@ void net_set_receive(struct net_backend *net, unsigned int queue, bool on)
 	net->kind->set_receive(net, queue, on);
 }
 
-void net_flush(struct net_backend *net, unsigned int queue)
+unsigned int net_flush(struct net_backend *net, unsigned int queue)
 {
-	if (net->kind->flush)
-		net->kind->flush(net, queue);
+	return net->kind->flush ? net->kind->flush(net, queue) : 0;
 }
 
 bool net_link_up(const struct net_backend *net)

@@ -30,7 +30,7 @@ struct net_kind {
 	ssize_t (*receive)(struct net_backend *net, unsigned int queue, const struct iovec *iov,
 			   int count);
 	void (*set_receive)(struct net_backend *net, unsigned int queue, bool on);
-	void (*flush)(struct net_backend *net, unsigned int queue);
+	unsigned int (*flush)(struct net_backend *net, unsigned int queue);
 	bool (*link_up)(const struct net_backend *net);
 	unsigned int (*mtu)(const struct net_backend *net);
 };

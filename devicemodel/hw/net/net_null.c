@@ -3,6 +3,7 @@
  * The back end that is not there: what is sent is forgotten, and frames of rx= bytes come as fast as
  * they are taken. It measures everything but a network.
  */
+#include <endian.h>
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <linux/virtio_net.h>
@@ -14,19 +15,18 @@
 
 #define HEADER sizeof(struct virtio_net_hdr_v1)
 
+#define FRAME_MAX 65535
+
 /*
  * @fd, @source: always readable, for frames always wait; -1 and NULL if none ever does
- * @frame: header and head of every frame that is received; the rest stays as the reader has it
+ * @frame: what is received each time, with its header: a broadcast, zeroes behind its addresses
  */
 struct net_null {
 	struct net_backend base;
 	int fd;
 	struct event_source *source;
 	uint32_t rx_size;
-	struct {
-		struct virtio_net_hdr_v1 header;
-		struct ethhdr ethernet;
-	} __attribute__((packed)) frame;
+	uint8_t frame[HEADER + FRAME_MAX];
 };
 
 static struct net_null *null_of(const struct net_backend *base)
@@ -55,9 +55,7 @@ static ssize_t null_receive(struct net_backend *base, unsigned int queue, const 
 
 	if (!null->rx_size)
 		return -EAGAIN;
-	len = MIN(len, iov_length(iov, count));
-	iov_from_buf(iov, count, 0, &null->frame, MIN(len, sizeof(null->frame)));
-	return (ssize_t)len;
+	return (ssize_t)iov_from_buf(iov, count, 0, null->frame, len);
 }
 
 static void null_set_receive(struct net_backend *base, unsigned int queue, bool on)
@@ -85,14 +83,15 @@ static void null_close(struct net_backend *base)
 static int null_open(struct net_backend *base, const struct net_config *config)
 {
 	struct net_null *null = null_of(base);
+	struct ethhdr *ethernet = (struct ethhdr *)(null->frame + HEADER);
 	int error;
 
 	null->fd = -1;
 	if (config->rx_size)
-		null->rx_size = MAX(config->rx_size, ETH_ZLEN);
-	memset(null->frame.ethernet.h_dest, 0xff, ETH_ALEN);
-	null->frame.ethernet.h_source[0] = 2; /* locally administered */
-	null->frame.ethernet.h_proto = htole16(0xb588); /* 0x88b5 on the wire: for experiments */
+		null->rx_size = MIN(MAX(config->rx_size, ETH_ZLEN), FRAME_MAX);
+	memset(ethernet->h_dest, 0xff, ETH_ALEN);
+	ethernet->h_source[0] = 2; /* locally administered */
+	ethernet->h_proto = htobe16(0x88b5); /* for experiments */
 	if (!null->rx_size)
 		return 0;
 

@@ -217,14 +217,15 @@ static int stream_send(struct net_backend *base, unsigned int queue, const struc
 	return net_fifo_put(&stream->outbox, iov, count);
 }
 
-static void stream_flush(struct net_backend *base, unsigned int queue)
+static unsigned int stream_flush(struct net_backend *base, unsigned int queue)
 {
 	struct net_stream *stream = stream_of(base);
 
 	if (stream->fd < 0)
-		return;
+		return 0;
 	stream_write(stream);
 	stream_watch(stream);
+	return 0;
 }
 
 static ssize_t stream_receive(struct net_backend *base, unsigned int queue, const struct iovec *iov,

@@ -12,12 +12,14 @@
 #include "net_internal.h"
 #include "net_link.h"
 #include "net_tap.h"
+#include "net_tap_batch.h"
 
 /*
  * One queue.
  * @source: of its descriptor, NULL while the queue is detached and once the interface is gone
  * @receiving: the user wants to hear of frames
  * @loop, @lock: where its events run
+ * @batch: what is to be sent together, NULL: frames are sent one by one; @lost: of what was in it
  */
 struct tap_queue {
 	struct net_tap *net;
@@ -26,6 +28,8 @@ struct tap_queue {
 	bool receiving;
 	struct event_loop *loop;
 	pthread_mutex_t *lock;
+	struct tap_batch *batch;
+	unsigned int lost;
 };
 
 /*
@@ -318,8 +322,10 @@ static void tap_release(struct net_tap *net, bool close_fds)
 {
 	event_remove(net->link_source);
 	event_remove(net->lost);
-	for (unsigned int i = 0; i < net->tap.count; i++)
+	for (unsigned int i = 0; i < net->tap.count; i++) {
 		event_remove(net->queues[i].source);
+		tap_batch_destroy(net->queues[i].batch);
+	}
 	net_link_close(&net->link);
 	for (unsigned int i = 0; close_fds && i < net->tap.count; i++)
 		if (net->tap.fds[i] >= 0)
@@ -340,9 +346,13 @@ static int tap_backend_open(struct net_backend *base, const struct net_config *c
 			.net = net, .index = i, .loop = base->loop, .lock = base->lock
 		};
 	error = tap_start(net, config);
-	if (error)
+	if (error) {
 		tap_release(net, config->tap);
-	return error;
+		return error;
+	}
+	for (unsigned int i = 0; i < config->queues; i++)
+		net->queues[i].batch = tap_batch_create(net->tap.fds[i]);
+	return 0;
 }
 
 static void tap_backend_close(struct net_backend *base)
@@ -377,10 +387,29 @@ static int tap_set_offload(struct net_backend *base, unsigned int tun_flags)
 	return 0;
 }
 
-static int tap_send(struct net_backend *base, unsigned int queue, const struct iovec *iov,
+static int tap_send(struct net_backend *base, unsigned int index, const struct iovec *iov,
 		    int count)
 {
-	return writev(tap_of(base)->tap.fds[queue], iov, count) < 0 ? -errno : 0;
+	struct net_tap *net = tap_of(base);
+	struct tap_queue *queue = &net->queues[index];
+
+	if (queue->batch) {
+		if (tap_batch_add(queue->batch, iov, count))
+			return 0;
+		queue->lost += tap_batch_write(queue->batch); /* in order */
+		if (tap_batch_add(queue->batch, iov, count))
+			return 0;
+	}
+	return writev(net->tap.fds[index], iov, count) < 0 ? -errno : 0;
+}
+
+static unsigned int tap_flush(struct net_backend *base, unsigned int index)
+{
+	struct tap_queue *queue = &tap_of(base)->queues[index];
+	unsigned int lost = queue->lost;
+
+	queue->lost = 0;
+	return queue->batch ? lost + tap_batch_write(queue->batch) : lost;
 }
 
 static ssize_t tap_receive(struct net_backend *base, unsigned int queue, const struct iovec *iov,
@@ -425,6 +454,7 @@ const struct net_kind net_kind_tap = {
 	.offloads = tap_offloads,
 	.set_offload = tap_set_offload,
 	.send = tap_send,
+	.flush = tap_flush,
 	.receive = tap_receive,
 	.set_receive = tap_set_receive,
 	.link_up = tap_link_up,

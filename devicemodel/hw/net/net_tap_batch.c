@@ -33,12 +33,16 @@ unsigned int tap_batch_write(struct tap_batch *batch)
 
 #define FRAMES 32
 #define IOVECS 512
-#define FEW 3 /* so few frames are cheaper written one by one */
+#define FEW 4 /* so few frames are cheaper written one by one */
 
-/* @first, @count: where a frame is in @iov */
+/*
+ * @broken: the ring is not to be used any more: what it did not take is still in it
+ * @first, @count: where a frame is in @iov
+ */
 struct tap_batch {
 	struct io_uring ring;
 	int fd;
+	bool broken;
 	unsigned int frame_count, iov_count;
 	struct {
 		unsigned int first, count;
@@ -53,13 +57,8 @@ struct tap_batch *tap_batch_create(int fd)
 	if (!batch)
 		return NULL;
 	batch->fd = fd;
-	if (io_uring_queue_init(FRAMES, &batch->ring, 0)) {
-		free(batch);
-		return NULL;
-	}
-	if (!io_uring_register_files(&batch->ring, &fd, 1))
+	if (!io_uring_queue_init(FRAMES, &batch->ring, 0))
 		return batch;
-	io_uring_queue_exit(&batch->ring);
 	free(batch);
 	return NULL;
 }
@@ -97,21 +96,22 @@ static unsigned int write_one_by_one(const struct tap_batch *batch, unsigned int
 	return lost;
 }
 
+/*
+ * The descriptor is not registered: the ring, whose end the kernel takes its time for, would keep the
+ * interface when everybody else is done with it.
+ */
 static void prepare_all(struct tap_batch *batch)
 {
-	for (unsigned int i = 0; i < batch->frame_count; i++) {
-		struct io_uring_sqe *sqe = io_uring_get_sqe(&batch->ring);
-
-		io_uring_prep_writev(sqe, 0, &batch->iov[batch->frames[i].first],
-				     batch->frames[i].count, 0);
-		sqe->flags |= IOSQE_FIXED_FILE;
-	}
+	for (unsigned int i = 0; i < batch->frame_count; i++)
+		io_uring_prep_writev(io_uring_get_sqe(&batch->ring), batch->fd,
+				     &batch->iov[batch->frames[i].first], batch->frames[i].count,
+				     0);
 }
 
-/* All that was submitted is over when this returns: the descriptor does not block. */
-static unsigned int write_together(struct tap_batch *batch)
+/* So many of the frames were taken. */
+static unsigned int submit_all(struct tap_batch *batch)
 {
-	unsigned int submitted = 0, lost = 0;
+	unsigned int submitted = 0;
 
 	prepare_all(batch);
 	while (submitted < batch->frame_count) {
@@ -119,9 +119,17 @@ static unsigned int write_together(struct tap_batch *batch)
 
 		if (count > 0)
 			submitted += (unsigned int)count;
-		else if (count != -EINTR && count != -EAGAIN)
+		else if (count != -EINTR)
 			break;
 	}
+	return submitted;
+}
+
+/* All that was submitted is over when this returns: the descriptor does not block. */
+static unsigned int write_together(struct tap_batch *batch)
+{
+	unsigned int submitted = submit_all(batch), lost = 0;
+
 	for (unsigned int i = 0; i < submitted; i++) {
 		struct io_uring_cqe *cqe;
 		int error;
@@ -129,18 +137,22 @@ static unsigned int write_together(struct tap_batch *batch)
 		do
 			error = io_uring_wait_cqe(&batch->ring, &cqe);
 		while (error == -EINTR);
+		batch->broken |= error;
 		if (error)
-			break;
+			return lost + submitted - i;
 		lost += cqe->res < 0;
 		io_uring_cqe_seen(&batch->ring, cqe);
 	}
-	return lost + batch->frame_count - submitted;
+	if (submitted == batch->frame_count)
+		return lost;
+	batch->broken = true;
+	return lost + write_one_by_one(batch, submitted);
 }
 
 unsigned int tap_batch_write(struct tap_batch *batch)
 {
-	unsigned int lost = batch->frame_count < FEW ? write_one_by_one(batch, 0)
-						     : write_together(batch);
+	bool few = batch->frame_count < FEW || batch->broken;
+	unsigned int lost = few ? write_one_by_one(batch, 0) : write_together(batch);
 
 	batch->frame_count = batch->iov_count = 0;
 	return lost;

@@ -277,15 +277,16 @@ static int user_send(struct net_backend *base, unsigned int queue, const struct 
 	return 0;
 }
 
-static void user_flush(struct net_backend *base, unsigned int queue)
+static unsigned int user_flush(struct net_backend *base, unsigned int queue)
 {
 	struct net_user *user = user_of(base);
 
 	if (!user->asked)
-		return;
+		return 0;
 	user_ask(user);
 	if (user->inbox.receiving && net_fifo_used(&user->inbox.fifo))
 		event_set_timer(user->inbox.again, EVENT_SOON, 0);
+	return 0;
 }
 
 static ssize_t user_receive(struct net_backend *base, unsigned int queue, const struct iovec *iov,

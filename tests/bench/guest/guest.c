@@ -312,8 +312,9 @@ static void start_interrupts(void)
 		uint64_t base;
 	} __attribute__((packed)) pointer = { sizeof(gates) - 1, (uintptr_t)gates };
 
-	gates[VECTOR] = (struct gate) { (uint16_t)handler, 8, 0x8e00, (uint16_t)(handler >> 16),
-					(uint32_t)(handler >> 32), 0 };
+	gates[VECTOR] =
+		(struct gate) { (uint16_t)handler,	   8, 0x8e00, (uint16_t)(handler >> 16),
+				(uint32_t)(handler >> 32), 0 };
 	asm volatile("lidt %0" : : "m"(pointer));
 	out8(0x21, 0xff);
 	out8(0xa1, 0xff);

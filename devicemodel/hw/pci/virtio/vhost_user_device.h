@@ -204,6 +204,23 @@ void vhost_user_rings_move(struct vhost_user_device *device);
 /** vhost_user_rings_log() - dirty logging was turned on or off, or has a new log; quiesced. 0 or -errno. */
 int vhost_user_rings_log(struct vhost_user_device *device) __must_check;
 
+/* vhost_user_kick.c */
+
+/** vhost_user_kick_create() - what @ring has for the life of the device. 0 or -errno. */
+int vhost_user_kick_create(struct vhost_user_ring *ring) __must_check;
+void vhost_user_kick_destroy(struct vhost_user_ring *ring);
+
+/** vhost_user_kick_open() - @fd, the ring's from now on, tells of new buffers. 0 or -errno with the rule. */
+int vhost_user_kick_open(struct vhost_user_device *device, struct vhost_user_ring *ring,
+			 int fd) __must_check;
+
+/** vhost_user_kick_poll() - nobody tells: look. 0 or -errno with the rule. */
+int vhost_user_kick_poll(struct vhost_user_device *device,
+			 struct vhost_user_ring *ring) __must_check;
+
+/** vhost_user_kick_close() - neither; harmless without. */
+void vhost_user_kick_close(struct vhost_user_ring *ring);
+
 /* Transport functions. */
 void vhost_user_notify_queue(struct virtio_common *vc, struct vqueue_info *vq);
 void vhost_user_kick_later(struct virtio_common *vc, struct vqueue_info *vq);

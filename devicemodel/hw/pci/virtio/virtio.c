@@ -38,6 +38,7 @@ static void vq_clear(struct vqueue_info *vq)
 {
 	vq->enabled = false;
 	vq->broken = vq->error_pending = vq->notify_pending = false;
+	vq->told = false;
 	virtio_queue_poll_update(vq);
 	vq->size = vq->size_written = vq->size_max;
 	vq->desc_addr = vq->driver_addr = vq->device_addr = 0;
@@ -147,6 +148,7 @@ int virtio_queue_restore(struct virtio_common *vc, struct vqueue_info *vq)
 	vq->used_idx = vq->published = used_idx;
 	vq->avail_wrap = avail_wrap;
 	vq->used_wrap = used_wrap;
+	vq->told = false;
 	vq->armed_at = (uint16_t)(last_avail | (vq->packed ? avail_wrap << 15 : 0));
 	return 0;
 }

@@ -227,12 +227,17 @@ struct net_rx {
 	uint8_t spill[NET_FRAME_MAX];
 };
 
-/* @again: timer: look for frames */
+/*
+ * @again: timer: look for frames
+ * @headers, @kept: of the frames that the back end may keep until it is flushed
+ */
 struct net_tx {
 	struct vqueue_info *vq;
 	struct event_source *again;
 	struct net_notify notify;
 	uint64_t frames, dropped;
+	unsigned int kept;
+	struct virtio_net_hdr_v1 headers[NET_BATCH_MAX];
 	struct iovec chain_iov[NET_CHAIN_IOV];
 	struct iovec iov[NET_CHAIN_IOV + 1];
 };

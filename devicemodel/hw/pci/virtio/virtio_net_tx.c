@@ -15,9 +15,9 @@ static int tx_malformed(struct virtio_net *net, const char *how)
 
 static int tx_frame(struct net_pair *pair, const struct vq_chain *chain)
 {
-	struct virtio_net_hdr_v1 header = { 0 };
 	struct virtio_net *net = pair->net;
 	struct net_tx *tx = &pair->tx;
+	struct virtio_net_hdr_v1 *header = &tx->headers[tx->kept];
 	uint64_t frame_len;
 	int count;
 
@@ -26,15 +26,27 @@ static int tx_frame(struct net_pair *pair, const struct vq_chain *chain)
 	frame_len = chain->out_len - net->header_size;
 	if (frame_len > NET_FRAME_MAX)
 		return tx_malformed(net, "is longer than 64 KiB");
-	iov_to_buf(chain->iov, chain->out_count, 0, &header, net->header_size);
-	if (!net_tx_header(&net->vc.negotiated_caps, (size_t)frame_len, &header))
+	*header = (struct virtio_net_hdr_v1) { 0 };
+	iov_to_buf(chain->iov, chain->out_count, 0, header, net->header_size);
+	if (!net_tx_header(&net->vc.negotiated_caps, (size_t)frame_len, header))
 		return tx_malformed(net,
 				    "asks for an offload that was not negotiated or cannot be");
 
-	tx->iov[0] = (struct iovec) { &header, sizeof(header) };
+	tx->iov[0] = (struct iovec) { header, sizeof(*header) };
 	count = iov_slice(chain->iov, chain->out_count, net->header_size, frame_len, tx->iov + 1,
 			  NET_CHAIN_IOV);
 	return count < 0 ? count : net_send(net->backend, pair->index, tx->iov, count + 1);
+}
+
+/* The back end has what was sent since the last time: until then it may still read it. */
+static void tx_flush(struct net_pair *pair)
+{
+	struct net_tx *tx = &pair->tx;
+	unsigned int lost = net_flush(pair->net->backend, pair->index);
+
+	tx->kept = 0;
+	tx->frames -= lost;
+	tx->dropped += lost;
 }
 
 /*
@@ -51,13 +63,17 @@ void net_tx_run(struct net_pair *pair)
 	for (; count < vq->size && vq_has_descs(vq); count++) {
 		if (vq_pop(vq, &chain, tx->chain_iov, NET_CHAIN_IOV) <= 0)
 			break;
-		if (tx_frame(pair, &chain))
+		if (tx_frame(pair, &chain)) {
 			tx->dropped++;
-		else
+		} else {
 			tx->frames++;
+			tx->kept++;
+		}
 		vq_relchain(vq, chain.idx, 0);
+		if (tx->kept == NET_BATCH_MAX)
+			tx_flush(pair);
 	}
-	net_flush(pair->net->backend, pair->index);
+	tx_flush(pair);
 	net_notify_end(&tx->notify, count, true, false);
 	if (count == vq->size)
 		net_tx_look(pair); /* others have their turn */
