@@ -94,7 +94,7 @@ PLOT = """
 set terminal svg size 960,720 font "sans,11" background "#ffffff"
 set output "{output}"
 set multiplot layout 2,2
-set key top left
+set key top left Left reverse
 set logscale xy
 set grid
 set style data linespoints
@@ -113,14 +113,14 @@ def plot(bench, results, name):
         for side, label in NAMES.items():
             data = bench.folder / f"{name}-{measure}-{side}"
             data.write_text("".join(f"{count} {figures[side][measure]}\n"
-                                    for count, figures in results.items() if side in figures),
+                                    for count, figures in results.items()),
                             encoding="utf-8")
             curves.append(f'"{data}" title "{label}" linewidth 2')
         counts = ", ".join(str(count) for count in results)
         plots.append(f'set title "{title}"\nset xtics ({counts})\nplot {", ".join(curves)}')
     path = bench.folder / f"{name}.svg"
     subprocess.run(["gnuplot"], input=PLOT.format(output=path, plots="\n".join(plots)), text=True,
-                   check=True)
+                   stderr=subprocess.DEVNULL, check=True)
     return path
 
 
@@ -135,16 +135,19 @@ def run(bench):
         f"{os.cpu_count()} processors start the VMs.")
     vmm.need()
     for name, title, counts, figures_of in SERIES:
-        results = {count: {} for count in counts}
+        results = {}
         table = contest.table(f"{title[0].upper()}{title[1:]}")
         for count in counts:
             rows = {measure: table.row(f"{count}: {text.split(',')[0]}", text.partition(", ")[2], more=False)
                     for measure, text in MEASURES.items()}
-            for side, label in NAMES.items():
-                figures = figures_of(bench, side, count)
-                results[count][side] = figures
-                for measure, row in rows.items():
-                    row.add(label, figures[measure])
+
+            def measure(side):
+                for what, value in figures_of(bench, side, count).items():
+                    rows[what].add(NAMES[side], value)
+
+            bench.alternate(tuple(NAMES), measure)
+            results[count] = {side: {what: row.median(label) for what, row in rows.items()}
+                              for side, label in NAMES.items()}
         path = plot(bench, results, name)
         if path:
             contest.plots.append((f"performance-{name}.svg", title, path))

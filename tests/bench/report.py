@@ -33,9 +33,9 @@ def number(value):
     """Three digits that mean something."""
     if value >= 100:
         return f"{value:,.0f}".replace(",", " ")
-    if value >= 10:
-        return f"{value:.1f}"
-    return f"{value:.2f}" if value != int(value) else f"{value:.0f}"
+    if value == int(value):
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def cell(row, side):

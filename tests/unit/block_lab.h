@@ -272,6 +272,7 @@ static inline void assert_file(struct fixture *fixture, uint64_t offset, const v
 
 static inline void open_null(struct fixture *fixture, const char *size)
 {
+	unlink(fixture->path);
 	snprintf(fixture->path, sizeof(fixture->path), "null:%s", size);
 	fixture->engine = BLOCK_ENGINE_AUTO;
 	open_block(fixture, false, false);

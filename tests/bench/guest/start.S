@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * start.S: from the PVH entry (32-bit, no paging; Xen's docs/misc/pvh.pandoc) to guest_main() in
- * 64-bit mode. Its first two instructions that show say 'S' on COM1: contest 4 waits for that byte.
+ * 64-bit mode. The first thing that it does is to say 'S' on COM1: contest 4 waits for that byte.
  */
 	.section .note.pvh, "a", @note
 	.long 4, 4, 18	/* XEN_ELFNOTE_PHYS32_ENTRY */
