@@ -44,8 +44,8 @@ struct cost {
 enum place { NOWHERE, IN_MEMORY, ON_DISK };
 
 /*
- * struct row - @options: of the device; @budget: what it may cost: what was measured on two busy cores,
- * and half as much again
+ * struct row - @options: of the device; @budget: what it may cost: above the most that was measured on
+ * two busy cores, by half where that says something, by more where counts swing with who is faster
  */
 struct row {
 	const char *name;

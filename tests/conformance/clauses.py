@@ -50,7 +50,7 @@ def find_test(program, name, sources={}):
         sources[path] = open(path, encoding="utf-8").read() if os.path.exists(path) else None
     if sources[path] is None:
         return f"there is no tests/{program}.c"
-    registered = rf'"{re.escape(name)}"|\b(?:\w*TEST|cmocka_unit_test\w*)\(\s*{re.escape(name)}\s*[,)]'
+    registered = rf'"{re.escape(name)}"|\b(?:\w*TEST|cmocka_unit_test\w*|ON_EACH_ENGINE)\(\s*{re.escape(name)}\s*[,)]'
     if not re.search(registered, sources[path]):
         return f"{program} has no test {name}"
     return None
