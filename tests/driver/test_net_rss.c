@@ -6,6 +6,7 @@
  */
 #include "../../devicemodel/hw/pci/virtio/virtio_net.h"
 #include "net_flows.h"
+#include "state_lab.h"
 
 #define PAIRS 4
 #define CONTROL (2 * PAIRS)
@@ -40,7 +41,7 @@ static void bench_start(struct bench *bench, const struct driver_params *params,
 	bench_machine(bench, params->ioeventfd);
 	snprintf(spec, sizeof(spec), "%d,virtio-net,tap=%s,mac=02:11:22:33:44:55%s", SLOT, TAP,
 		 options);
-	machine_add(bench->machine, spec);
+	bench->dev = machine_add(bench->machine, spec);
 	machine_log_clear(bench->machine);
 	bench->peer = lab_packet_socket(TAP, 0);
 	assert_true(bench->peer >= 0);
@@ -295,6 +296,57 @@ static void test_ends(void **state)
 	}
 }
 
+/* What was chosen goes with a saved state, and what follows from it is worked out again. */
+static void test_saved(void **state)
+{
+	static const uint8_t coalesce[] = { VIRTIO_NET_CTRL_NOTF_COAL,
+					    VIRTIO_NET_CTRL_NOTF_COAL_VQ_SET,
+					    RX(1),
+					    0,
+					    0,
+					    0,
+					    7,
+					    0,
+					    0,
+					    0,
+					    9,
+					    0,
+					    0,
+					    0 };
+	struct net_rss_choice choice = choice_make(1, 3);
+	struct bench *bench = *state;
+	struct lab_state *saved;
+	struct virtio_net *net;
+	uint8_t *memory;
+
+	bench_start(bench, &usual, ",queues=4", 0);
+	assert_int_equal(configure(bench, &choice), VIRTIO_NET_OK);
+	assert_int_equal(command(bench, coalesce, sizeof(coalesce)), VIRTIO_NET_OK);
+	pci_quiesce_devices(bench->machine->ctx);
+	saved = lab_take(bench->machine, bench->dev);
+	memory = test_malloc(MACHINE_MEMORY);
+	memcpy(memory, guest_ptr(bench->machine, 0, MACHINE_MEMORY), MACHINE_MEMORY);
+	bench_close(bench);
+
+	bench_machine(bench, false);
+	bench->dev = machine_add(bench->machine,
+				 "4,virtio-net,tap=" TAP ",mac=02:11:22:33:44:55,queues=4");
+	memcpy(guest_ptr(bench->machine, 0, MACHINE_MEMORY), memory, MACHINE_MEMORY);
+	pci_quiesce_devices(bench->machine->ctx);
+	assert_int_equal(lab_load(bench->machine, bench->dev, saved->bytes, saved->len), 0);
+	assert_true(lab_same(bench->machine, bench->dev, saved->bytes, saved->len));
+	net = *(struct virtio_net **)((char *)bench->dev->arg + sizeof(void *));
+	assert_true(net->rss.active);
+	assert_memory_equal(&net->rss.choice, &choice, sizeof(choice));
+	assert_memory_equal(net->rss.sums, expected.sums, sizeof(expected.sums));
+	assert_int_equal(net->pairs_used, PAIRS);
+	assert_int_equal(net->pairs[1].rx.notify.coalesce.max_packets, 7);
+	assert_int_equal(net->pairs[1].rx.notify.coalesce.max_usecs, 9);
+	assert_int_equal(net->pairs[0].rx.notify.coalesce.max_usecs, 0);
+	lab_state_free(saved);
+	test_free(memory);
+}
+
 #define BENCH_TEST(f) cmocka_unit_test_setup_teardown(f, bench_setup, bench_teardown)
 
 int main(void)
@@ -307,6 +359,7 @@ int main(void)
 		BENCH_TEST(test_refused),
 		BENCH_TEST(test_queue_reset),
 		BENCH_TEST(test_ends),
+		BENCH_TEST(test_saved),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, NULL);
