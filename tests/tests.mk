@@ -42,7 +42,7 @@ api-headers:
 BENCH_SOURCES := $(sort $(wildcard tests/bench/bench_*.c tests/bench/blk_client.c))
 BENCHES := $(BENCH_SOURCES:%.c=$(BUILD)/%) $(BUILD)/tests/bench/launch $(BUILD)/tests/bench/guest.elf
 BENCH_GUEST := $(addprefix tests/bench/guest/,guest.ld start.S guest.c)
-BENCH_GUEST_FLAGS := -std=gnu11 -O2 $(WARNINGS) -ffreestanding -fno-stack-protector -fno-pic -no-pie \
+BENCH_GUEST_FLAGS := -std=gnu11 -O2 $(WARNINGS) -ffreestanding -fno-stack-protector -fno-pic \
 	-mno-red-zone -mgeneral-regs-only -fcf-protection=none -static -nostdlib -Wl,--build-id=none \
 	-Wl,-z,max-page-size=4096 -Wl,-z,noexecstack
 

@@ -14,17 +14,19 @@
 #include "virtio.h"
 
 #define HEADER sizeof(struct virtio_net_hdr_v1)
-
 #define FRAME_MAX 65535
 
 /*
  * @fd, @source: always readable, for frames always wait; -1 and NULL if none ever does
+ * @receiving: the user wants them; @armed: the loop waits for the event. Off only once it came in vain, for
+ *             short stops are many, and each change is a system call
  * @frame: what is received each time, with its header: a broadcast, zeroes behind its addresses
  */
 struct net_null {
 	struct net_backend base;
 	int fd;
 	struct event_source *source;
+	bool receiving, armed;
 	uint32_t rx_size;
 	uint8_t frame[HEADER + FRAME_MAX];
 };
@@ -34,11 +36,22 @@ static struct net_null *null_of(const struct net_backend *base)
 	return container_of(base, struct net_null, base);
 }
 
+static void set_armed(struct net_null *null, bool armed)
+{
+	if (event_set_events(null->source, armed ? EPOLLIN : 0))
+		log_error(null->base.log, "%s: backend=null: cannot wait for frames: %m",
+			  null->base.what);
+	null->armed = armed;
+}
+
 static void on_frames(void *arg, uint32_t events)
 {
 	struct net_null *null = arg;
 
-	null->base.ops->readable(null->base.arg, 0);
+	if (null->receiving)
+		null->base.ops->readable(null->base.arg, 0);
+	else
+		set_armed(null, false);
 }
 
 static int null_send(struct net_backend *base, unsigned int queue, const struct iovec *iov,
@@ -62,8 +75,9 @@ static void null_set_receive(struct net_backend *base, unsigned int queue, bool 
 {
 	struct net_null *null = null_of(base);
 
-	if (null->source && event_set_events(null->source, on ? EPOLLIN : 0))
-		log_error(base->log, "%s: backend=null: cannot wait for frames: %m", base->what);
+	null->receiving = on;
+	if (null->source && on && !null->armed)
+		set_armed(null, true);
 }
 
 static bool null_link_up(const struct net_backend *base)

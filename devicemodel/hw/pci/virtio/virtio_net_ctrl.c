@@ -155,9 +155,14 @@ static bool take_rss(struct ctrl_data *data, struct net_rss_choice *choice)
 static bool ctrl_rss(struct virtio_net *net, uint8_t command, struct ctrl_data *data)
 {
 	struct net_rss_choice choice = { 0 };
+	const char *wrong = "not as long as its parts, or a table or key too long";
 
-	if (!take_rss(data, &choice) || net_rss_check(&choice, net->pair_count))
+	if (take_rss(data, &choice))
+		wrong = net_rss_check(&choice, net->pair_count);
+	if (wrong) {
+		log_guest(net->vc.log, "%s: RSS refused: %s (5.1.9.5.7.2)", net->vc.name, wrong);
 		return false;
+	}
 	vq_end_turn(&net->vc.vqs[NET_PAIR_QUEUES * net->pair_count]);
 	return net_rss_start(net, &choice);
 }
