@@ -84,7 +84,8 @@ static void bench_start(struct bench *bench, const struct driver_params *params,
 
 	bench->machine = machine_create(NULL);
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/net", bench->folder);
-	snprintf(spec, sizeof(spec), "%d,virtio-net,backend=stream,server=on,path=%s", SLOT,
+	snprintf(spec, sizeof(spec),
+		 "%d,virtio-net,backend=stream,server=on,vq_coalesce=on,path=%s", SLOT,
 		 address.sun_path);
 	machine_add(bench->machine, spec);
 	bench->peer = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -236,12 +236,16 @@ static void test_refused(void **state)
 	bad[0].table_mask = 0xffff;
 	assert_int_equal(command(bench, bytes, choice_put(bytes, &bad[0])), VIRTIO_NET_ERR);
 
-	/* of every length but the right one */
+	/* shorter than what it says it has */
 	bad[0] = choice_make(3, 1);
 	len = choice_put(bytes, &bad[0]);
 	for (uint32_t cut = 2; cut < len; cut++)
 		assert_int_equal(command(bench, bytes, cut), VIRTIO_NET_ERR);
-	assert_int_equal(command(bench, bytes, len + 1), VIRTIO_NET_ERR);
+	expect_steered(bench);
+
+	/* Linux 6.12 sends a byte of padding behind the key. */
+	bad[0] = good;
+	assert_int_equal(command(bench, bytes, choice_put(bytes, &bad[0]) + 1), VIRTIO_NET_OK);
 	expect_steered(bench);
 }
 
@@ -319,7 +323,7 @@ static void test_saved(void **state)
 	struct virtio_net *net;
 	uint8_t *memory;
 
-	bench_start(bench, &usual, ",queues=4", 0);
+	bench_start(bench, &usual, ",queues=4,vq_coalesce=on", 0);
 	assert_int_equal(configure(bench, &choice), VIRTIO_NET_OK);
 	assert_int_equal(command(bench, coalesce, sizeof(coalesce)), VIRTIO_NET_OK);
 	pci_quiesce_devices(bench->machine->ctx);
@@ -330,7 +334,8 @@ static void test_saved(void **state)
 
 	bench_machine(bench, false);
 	bench->dev = machine_add(bench->machine,
-				 "4,virtio-net,tap=" TAP ",mac=02:11:22:33:44:55,queues=4");
+				 "4,virtio-net,tap=" TAP ",mac=02:11:22:33:44:55,queues=4,"
+				 "vq_coalesce=on");
 	memcpy(guest_ptr(bench->machine, 0, MACHINE_MEMORY), memory, MACHINE_MEMORY);
 	pci_quiesce_devices(bench->machine->ctx);
 	assert_int_equal(lab_load(bench->machine, bench->dev, saved->bytes, saved->len), 0);

@@ -498,7 +498,8 @@ static int net_init(void *dev)
 		virtio_offer(&net->vc, VIRTIO_NET_F_MRG_RXBUF);
 	if (net->opt_vhost == NET_VHOST_OFF) { /* the kernel notifies as it likes */
 		virtio_offer(&net->vc, VIRTIO_NET_F_NOTF_COAL);
-		virtio_offer(&net->vc, VIRTIO_NET_F_VQ_NOTF_COAL);
+		if (net->opt_vq_coalesce)
+			virtio_offer(&net->vc, VIRTIO_NET_F_VQ_NOTF_COAL);
 	}
 	error = net_init_pairs(net);
 	if (!error)
@@ -550,6 +551,9 @@ static const struct option_desc net_options[] = {
 	  .help = "leave checksums and segmentation to the host where possible" },
 	{ "mrg_rxbuf", OPTION_BOOL, .offset = offsetof(struct virtio_net, opt_mrg_rxbuf), .def = "on",
 	  .help = "offer VIRTIO_NET_F_MRG_RXBUF: a frame may be spread over several buffers" },
+	{ "vq_coalesce", OPTION_BOOL, .offset = offsetof(struct virtio_net, opt_vq_coalesce),
+	  .help = "offer VIRTIO_NET_F_VQ_NOTF_COAL: notifications held back by each queue's own limits; "
+		  "Linux 6.12 complains of its own driver when it was suspended with it" },
 	{ "queues", OPTION_UINT, .offset = offsetof(struct virtio_net, opt_queues), .def = "1",
 	  .min = 1, .max = NET_BACKEND_QUEUES_MAX,
 	  .help = "pairs of a receive and a transmit queue" },

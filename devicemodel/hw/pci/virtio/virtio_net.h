@@ -293,7 +293,7 @@ struct virtio_net {
 	uint64_t opt_rx;
 	uint64_t opt_fd, opt_mtu, opt_queues, opt_busyloop;
 	uint8_t opt_mac[ETH_ALEN];
-	bool opt_offload, opt_mrg_rxbuf;
+	bool opt_offload, opt_mrg_rxbuf, opt_vq_coalesce;
 	unsigned int opt_vhost;
 
 	struct net_backend *backend;
