@@ -4,8 +4,11 @@
  * but for the header, which is looked at on our side.
  */
 #include <errno.h>
+#include <limits.h>
 
 #include "virtio_net.h"
+
+#define TX_BUDGET 256 /* frames at a time, where the core does not count */
 
 static int tx_malformed(struct virtio_net *net, const char *how)
 {
@@ -38,8 +41,11 @@ static int tx_frame(struct net_pair *pair, const struct vq_chain *chain)
 	return count < 0 ? count : net_send(net->backend, pair->index, tx->iov, count + 1);
 }
 
-/* The back end has what was sent since the last time: until then it may still read it. */
-static void tx_flush(struct net_pair *pair)
+/*
+ * The back end has what was sent since the last time: until then it may still read it. Then the
+ * driver can have its buffers back: it fills them again while we go on. @last: all that there were.
+ */
+static void tx_flush(struct net_pair *pair, unsigned int count, bool last)
 {
 	struct net_tx *tx = &pair->tx;
 	unsigned int lost = net_flush(pair->net->backend, pair->index);
@@ -47,20 +53,22 @@ static void tx_flush(struct net_pair *pair)
 	tx->kept = 0;
 	tx->frames -= lost;
 	tx->dropped += lost;
+	net_notify_end(&tx->notify, count, last, false);
 }
 
 /*
  * What the host does not take at once is lost, as on any Ethernet whose queue is full: keeping it
  * would let a slow host hold the driver's memory, and the driver gains nothing from waiting.
+ * Returns how many frames there were, @max at most.
  */
-void net_tx_run(struct net_pair *pair)
+static unsigned int tx_run(struct net_pair *pair, unsigned int max)
 {
 	struct net_tx *tx = &pair->tx;
 	struct vqueue_info *vq = tx->vq;
+	unsigned int count = 0, batch = 0;
 	struct vq_chain chain;
-	uint32_t count = 0;
 
-	for (; count < vq->size && vq_has_descs(vq); count++) {
+	for (; count < max && vq_has_descs(vq); count++) {
 		if (vq_pop(vq, &chain, tx->chain_iov, NET_CHAIN_IOV) <= 0)
 			break;
 		if (tx_frame(pair, &chain)) {
@@ -70,13 +78,19 @@ void net_tx_run(struct net_pair *pair)
 			tx->kept++;
 		}
 		vq_relchain(vq, chain.idx, 0);
-		if (tx->kept == NET_BATCH_MAX)
-			tx_flush(pair);
+		if (++batch < NET_BATCH_MAX)
+			continue;
+		tx_flush(pair, batch, false);
+		batch = 0;
 	}
-	tx_flush(pair);
-	net_notify_end(&tx->notify, count, true, false);
-	if (count == vq->size)
-		net_tx_look(pair); /* others have their turn */
+	tx_flush(pair, batch, true);
+	return count;
+}
+
+/* Others have their turn by what vq_has_descs() says. */
+void net_tx_run(struct net_pair *pair)
+{
+	tx_run(pair, UINT_MAX);
 }
 
 void net_tx_look(struct net_pair *pair)
@@ -84,10 +98,13 @@ void net_tx_look(struct net_pair *pair)
 	event_set_timer(pair->tx.again, EVENT_SOON, 0);
 }
 
+/* Nobody kicked, so it is nobody's turn. */
 void net_tx_again(void *arg, uint32_t expirations)
 {
 	struct net_pair *pair = arg;
 
-	if (!pair->net->vhost.running && pair->index < pair->net->pairs_used)
-		net_tx_run(pair);
+	if (pair->net->vhost.running || pair->index >= pair->net->pairs_used)
+		return;
+	if (tx_run(pair, TX_BUDGET) == TX_BUDGET)
+		net_tx_look(pair);
 }
