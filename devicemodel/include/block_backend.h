@@ -68,6 +68,7 @@ struct block_limit {
  * @iops, @bps: of all queues together; requests, and bytes of READ, WRITE and WRITE_ZEROES
  * @memory: guest memory; NULL: unknown
  * @pin: have io_uring keep the pages of @memory, if it is ours, from the first request on
+ * @no_polling: loops do not look for completions, they are told of them
  * @read_only: open for reading; take the image lock shared
  * @direct: O_DIRECT, bypass the host's page cache
  * @threads: workers, 1..BLOCK_THREADS_MAX
@@ -81,6 +82,7 @@ struct block_config {
 	struct block_limit iops, bps;
 	struct guest_memory *memory;
 	bool pin;
+	bool no_polling;
 };
 
 /**

@@ -299,6 +299,12 @@ static inline bool virtio_driver_ok(const struct virtio_common *vc)
 	return (vc->status & VIRTIO_CONFIG_S_DRIVER_OK) && vc->running;
 }
 
+/** virtio_polls() - may the device's loops look for work before they sleep (option poll=)? */
+static inline bool virtio_polls(const struct virtio_common *vc)
+{
+	return vc->opt_poll;
+}
+
 /** virtio_config_changed() - vc->config changed: new generation, config-change notification. */
 void virtio_config_changed(struct virtio_common *vc);
 

@@ -61,18 +61,18 @@ struct row {
 
 /* clang-format off */
 static const struct row rows[] = {
-	{ "blk read, null", BLOCK_READS, NOWHERE, false, ",poll=off", { 95, 95, 0 } },
-	{ "blk read, null, packed", BLOCK_READS, NOWHERE, true, ",packed=on,poll=off", { 95, 95, 0 } },
-	{ "blk write, null", BLOCK_WRITES, NOWHERE, false, ",poll=off", { 95, 95, 0 } },
+	{ "blk read, null", BLOCK_READS, NOWHERE, false, ",poll=off", { 95, 50, 0 } },
+	{ "blk read, null, packed", BLOCK_READS, NOWHERE, true, ",packed=on,poll=off", { 95, 50, 0 } },
+	{ "blk write, null", BLOCK_WRITES, NOWHERE, false, ",poll=off", { 95, 50, 0 } },
 	{ "blk read, null, polling", BLOCK_READS, NOWHERE, false, "", { 95, ANY, 0 } },
 	/* A file in memory is read and written where the request is: one system call each. */
-	{ "blk read, memory", BLOCK_READS, IN_MEMORY, false, ",poll=off", { 1100, 95, 0 } },
-	{ "blk write, memory", BLOCK_WRITES, IN_MEMORY, false, ",poll=off", { 1100, 95, 0 } },
-	{ "blk read, io_uring", BLOCK_READS, ON_DISK, false, ",engine=io_uring,poll=off", { 140, 95, 0 } },
+	{ "blk read, memory", BLOCK_READS, IN_MEMORY, false, ",poll=off", { 1100, 50, 0 } },
+	{ "blk write, memory", BLOCK_WRITES, IN_MEMORY, false, ",poll=off", { 1100, 50, 0 } },
+	{ "blk read, io_uring", BLOCK_READS, ON_DISK, false, ",engine=io_uring,poll=off", { 140, 50, 0 } },
 	/* Completions come one by one or together, as the kernel's workers have them. */
-	{ "blk write, io_uring", BLOCK_WRITES, ON_DISK, false, ",engine=io_uring,poll=off", { 2000, 5000, 0 } },
-	{ "blk read, threads", BLOCK_READS, IN_MEMORY, false, ",engine=threads,poll=off", { 2400, 4000, 0 } },
-	{ "blk write, threads", BLOCK_WRITES, IN_MEMORY, false, ",engine=threads,poll=off", { 2400, 4000, 0 } },
+	{ "blk write, io_uring", BLOCK_WRITES, ON_DISK, false, ",engine=io_uring,poll=off", { 2000, 2500, 0 } },
+	{ "blk read, threads", BLOCK_READS, IN_MEMORY, false, ",engine=threads,poll=off", { 2400, 2500, 0 } },
+	{ "blk write, threads", BLOCK_WRITES, IN_MEMORY, false, ",engine=threads,poll=off", { 2400, 2500, 0 } },
 	/* A datagram is a system call: sendmmsg() takes several, but the receiver has room for ten. */
 	{ "net transmit, dgram", NET_FRAMES, NOWHERE, false, ",poll=off", { 1600, 50, 0 } },
 };

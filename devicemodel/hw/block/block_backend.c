@@ -199,6 +199,7 @@ struct block_backend *block_open(struct logger *log, const char *what,
 	block->loop = loop;
 	block->lock = lock;
 	block->watch_fd = -1;
+	block->no_polling = config->no_polling;
 	block->pinned = config->pin ? config->memory : NULL;
 	block_limits_init(&block->limits, config, event_now(loop));
 	error = block_init(block, config);

@@ -182,6 +182,7 @@ struct block_backend {
 	int watch_fd;
 	struct event_source *watch_source;
 	struct event_source *resize_timer;
+	bool no_polling; /* as in struct block_config */
 };
 
 /* block_look_at_size() - has the image's size changed? Its user is told. @queue's lock held. */

@@ -364,6 +364,8 @@ static int queue_open_events(struct block_queue *queue)
 		if (!queue->engine_source)
 			return -errno;
 	}
+	if (queue->block->no_polling)
+		return 0;
 	queue->poller = event_add_poller(queue->loop, queue->lock, false, &poller_ops, queue);
 	return queue->poller ? 0 : -errno;
 }

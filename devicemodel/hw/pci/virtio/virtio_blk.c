@@ -223,6 +223,7 @@ static int blk_open_image(struct virtio_blk *blk)
 		.bps = { blk->bps, blk->bps_burst },
 		.memory = blk->vc.memory,
 		.pin = blk->pin,
+		.no_polling = !virtio_polls(&blk->vc),
 	};
 
 	blk->block = block_open(blk->vc.log, blk->vc.name, &config, blk->vc.loop, blk->vc.lock,
