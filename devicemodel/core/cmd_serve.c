@@ -16,6 +16,7 @@
 #include "dm.h"
 #include "iothread.h"
 #include "plugins.h"
+#include "thread.h"
 #include "vhost_user_backend.h"
 #include "virtio_transport.h"
 
@@ -447,21 +448,12 @@ static void on_signal(void *arg, uint32_t events)
 		event_loop_stop(serve->loop);
 }
 
-/* Blocked before any thread exists, so that none is interrupted. */
 static int signals_open(struct serve *serve)
 {
-	sigset_t wanted, blocked;
-
-	sigemptyset(&wanted);
-	sigaddset(&wanted, SIGTERM);
-	sigaddset(&wanted, SIGINT);
-	sigaddset(&wanted, SIGHUP);
-	blocked = wanted;
-	sigaddset(&blocked, SIGPIPE);
-	pthread_sigmask(SIG_BLOCK, &blocked, NULL);
-	serve->signal_fd = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (serve->signal_fd >= 0 &&
-	    event_add_fd(serve->loop, serve->signal_fd, EPOLLIN, NULL, on_signal, serve))
+	serve->signal_fd = stop_signals_open(&serve->log);
+	if (serve->signal_fd < 0)
+		return serve->signal_fd;
+	if (event_add_fd(serve->loop, serve->signal_fd, EPOLLIN, NULL, on_signal, serve))
 		return 0;
 	log_error(&serve->log, "cannot wait for signals: %s", strerror(errno));
 	return -errno;

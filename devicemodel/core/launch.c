@@ -12,6 +12,7 @@
 
 #include "iothread.h"
 #include "pci_core.h"
+#include "thread.h"
 
 struct launch *launch_new(const char *prefix)
 {
@@ -71,26 +72,6 @@ int launch_add_iothread(struct launch *launch, const char *spec)
 	return iothreads_add(launch->iothreads, spec);
 }
 
-/* Signals come through a descriptor; blocked before any thread exists, so that none is interrupted. */
-static int signals_open(struct logger *log)
-{
-	sigset_t wanted, blocked;
-	int fd;
-
-	sigemptyset(&wanted);
-	sigaddset(&wanted, SIGTERM);
-	sigaddset(&wanted, SIGINT);
-	sigaddset(&wanted, SIGHUP);
-	blocked = wanted;
-	sigaddset(&blocked, SIGPIPE);
-	sigaddset(&blocked, SIGWINCH);
-	pthread_sigmask(SIG_BLOCK, &blocked, NULL);
-	fd = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (fd < 0)
-		log_error(log, "signalfd: %s", strerror(errno));
-	return fd;
-}
-
 struct signal_source {
 	struct vmctx *ctx;
 	int fd;
@@ -144,7 +125,7 @@ int launch_run(struct launch *launch)
 
 	if (!hv)
 		return VM_END_BAD_ARGUMENTS;
-	signal_fd = signals_open(&launch->log);
+	signal_fd = stop_signals_open(&launch->log);
 	if (signal_fd < 0)
 		return VM_END_INTERNAL;
 	ctx = vm_create(&launch->log, hv, &launch->vm);

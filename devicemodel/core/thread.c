@@ -4,7 +4,10 @@
  */
 #include "thread.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
 
 static void thread_signal_mask(sigset_t *mask, int open_signal)
 {
@@ -31,4 +34,27 @@ int thread_start(pthread_t *thread, int open_signal, void *(*run)(void *arg), vo
 		error = pthread_create(thread, &attr, run, arg);
 	pthread_attr_destroy(&attr);
 	return -error;
+}
+
+/* Blocked before any thread exists, so that none is interrupted. */
+int stop_signals_open(struct logger *log)
+{
+	sigset_t wanted, blocked;
+	int fd;
+
+	sigemptyset(&wanted);
+	sigaddset(&wanted, SIGTERM);
+	sigaddset(&wanted, SIGINT);
+	sigaddset(&wanted, SIGHUP);
+	blocked = wanted;
+	sigaddset(&blocked, SIGPIPE);
+	sigaddset(&blocked, SIGWINCH);
+	pthread_sigmask(SIG_BLOCK, &blocked, NULL);
+	fd = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (fd >= 0)
+		return fd;
+	fd = -errno;
+	log_error(log, "cannot wait for signals: %s (raise the limit of open files)",
+		  strerror(-fd));
+	return fd;
 }

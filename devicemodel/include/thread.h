@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * thread.h: tenon's own threads.
+ * thread.h: tenon's own threads, and the signals that end it.
  */
 #ifndef TENON_THREAD_H
 #define TENON_THREAD_H
 
 #include <pthread.h>
 
+#include "log.h"
 #include "util.h"
 
 /**
@@ -16,5 +17,12 @@
  */
 int thread_start(pthread_t *thread, int open_signal, void *(*run)(void *arg),
 		 void *arg) __must_check;
+
+/**
+ * stop_signals_open() - a descriptor that tells of SIGTERM, SIGINT and SIGHUP (struct signalfd_siginfo, does
+ * not block). They are blocked from now on, for good, as are SIGPIPE and SIGWINCH; no other thread
+ * may exist yet. Return: the caller's to close, or -errno after one line in @log.
+ */
+int stop_signals_open(struct logger *log) __must_check;
 
 #endif
