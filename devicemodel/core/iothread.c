@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "thread.h"
+
 #define NAME_SIZE 80
 #define GIVEN_NAME_MAX 15 /* of --iothread: what ps and top show of a thread's name */
 #define POLL_MAX_NS 32000
@@ -94,7 +96,8 @@ static int add(struct iothreads *set, const char *name, const cpu_set_t *cpus, b
 		error = -errno;
 	if (!error) {
 		event_loop_set_cpus(thread->loop, cpus);
-		event_loop_set_poll(thread->loop, POLL_MAX_NS);
+		/* On one CPU, who would make the work cannot while we look for it. */
+		event_loop_set_poll(thread->loop, cpus_available() > 1 ? POLL_MAX_NS : 0);
 	}
 	if (!error && set->started)
 		error = start(thread);

@@ -5,6 +5,7 @@
 #include "thread.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
@@ -57,4 +58,13 @@ int stop_signals_open(struct logger *log)
 	log_error(log, "cannot wait for signals: %s (raise the limit of open files)",
 		  strerror(-fd));
 	return fd;
+}
+
+unsigned int cpus_available(void)
+{
+	cpu_set_t cpus;
+
+	if (sched_getaffinity(0, sizeof(cpus), &cpus))
+		return 1;
+	return (unsigned int)MAX(CPU_COUNT(&cpus), 1);
 }

@@ -25,4 +25,7 @@ int thread_start(pthread_t *thread, int open_signal, void *(*run)(void *arg),
  */
 int stop_signals_open(struct logger *log) __must_check;
 
+/** cpus_available() - on how many CPUs of the host this process may run, at least 1. Any thread. */
+unsigned int cpus_available(void);
+
 #endif

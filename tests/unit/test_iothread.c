@@ -277,6 +277,60 @@ static void test_runs_on_its_cpus(void **state)
 	probe_remove(&probe);
 }
 
+/* ---- Looking for work ---- */
+
+static bool count_poll(void *arg)
+{
+	__atomic_add_fetch((unsigned int *)arg, 1, __ATOMIC_RELAXED);
+	return false;
+}
+
+static bool nothing_to_do(void *arg)
+{
+	return false;
+}
+
+/* How often a thread that is woken once looks for work, in a process that may use @cpu alone (-1: any). */
+static unsigned int looks_when_woken(struct test *test, const char *name, int cpu)
+{
+	static const struct event_poller_ops ops = { .poll = count_poll, .sleep = nothing_to_do };
+	pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	struct event_source *poller;
+	unsigned int looks = 0;
+	cpu_set_t before, alone;
+	struct probe probe;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+	CPU_ZERO(&alone);
+	CPU_SET(MAX(cpu, 0), &alone);
+	if (cpu >= 0)
+		assert_int_equal(sched_setaffinity(0, sizeof(alone), &alone), 0);
+	assert_int_equal(iothreads_add(test->set, name), 0);
+	poller =
+		event_add_poller(iothread_loop(test->set, name, false), &lock, false, &ops, &looks);
+	assert_non_null(poller);
+	probe_add(&probe, iothread_loop(test->set, name, false));
+	assert_int_equal(iothreads_start(test->set), 0);
+	assert_true(probe_runs(&probe));
+	usleep(1000);
+	iothreads_stop(test->set);
+	probe_remove(&probe);
+	event_remove(poller);
+	assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+	return looks;
+}
+
+/* On one CPU, who would make the work cannot run meanwhile. */
+static void test_looks_on_several_cpus_only(void **state)
+{
+	cpu_set_t cpus;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(cpus), &cpus), 0);
+	assert_int_equal(looks_when_woken(*state, "alone", first_cpu()), 0);
+	if (CPU_COUNT(&cpus) > 1)
+		assert_true(looks_when_woken(*state, "among", -1) > 0);
+}
+
 static void test_destroy_stops(void **state)
 {
 	struct captured_log log;
@@ -305,6 +359,7 @@ int main(void)
 		SET_TEST(test_full),
 		SET_TEST(test_start_and_stop),
 		SET_TEST(test_runs_on_its_cpus),
+		SET_TEST(test_looks_on_several_cpus_only),
 		cmocka_unit_test(test_destroy_stops),
 	};
 

@@ -4,10 +4,10 @@
  * by itself (doc/design.md, "Threads and locks").
  */
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 
 #include "iothread.h"
+#include "thread.h"
 #include "virtio_transport.h"
 
 #define NAME_PREFIX "virtio-"
@@ -27,16 +27,6 @@ static const char *thread_name(const struct virtio_common *vc, unsigned int inde
 	else
 		snprintf(text, size, "%s", name);
 	return text;
-}
-
-/* More threads than CPUs are of no use. */
-static unsigned int threads_max(void)
-{
-	cpu_set_t cpus;
-
-	if (sched_getaffinity(0, sizeof(cpus), &cpus))
-		return 1;
-	return (unsigned int)MAX(CPU_COUNT(&cpus), 1);
 }
 
 /* The @index-th of the names in @list, which begins again behind the last. */
@@ -60,8 +50,9 @@ static struct event_loop *thread_loop(const struct virtio_common *vc, unsigned i
 	if (vc->opt_iothread)
 		return iothread_loop(vc->iothreads,
 				     list_item(vc->opt_iothread, index, text, sizeof(text)), false);
+	/* More threads than CPUs are of no use. */
 	return iothread_loop(vc->iothreads,
-			     thread_name(vc, index % threads_max(), text, sizeof(text)), true);
+			     thread_name(vc, index % cpus_available(), text, sizeof(text)), true);
 }
 
 /*
