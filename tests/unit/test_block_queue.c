@@ -489,7 +489,7 @@ static int child_few_rings(struct fixture *fixture)
 {
 	enum { QUEUES = 8 };
 	const struct rlimit few = { KIB(96), KIB(96) };
-	struct block_queue *first;
+	struct block_queue *first = NULL;
 	uint8_t data[SECTOR];
 
 	if (setrlimit(RLIMIT_MEMLOCK, &few) < 0 || setresuid(65533, 65533, 65533) < 0)
