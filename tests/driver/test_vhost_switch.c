@@ -52,14 +52,39 @@ static void pause_us(uint32_t us)
 	nanosleep(&time, NULL);
 }
 
+/* Chains that were used so far by the kernel, or by us. */
+static uint64_t chains_used(struct relay_bench *bench, bool kernel)
+{
+	uint64_t ours;
+
+	if (kernel)
+		return fake_vhost_chains(bench->fake);
+	pthread_mutex_lock(&bench->dev->lock);
+	ours = bench->relay->chains;
+	pthread_mutex_unlock(&bench->dev->lock);
+	return ours;
+}
+
+/* Whoever has the queues now uses a chain, unless a second is not enough for that. */
+static void wait_used(struct relay_bench *bench, bool kernel, uint64_t before)
+{
+	for (unsigned int i = 0; i < 10000 && chains_used(bench, kernel) == before; i++)
+		pause_us(100);
+}
+
 static void *switcher(void *arg)
 {
 	struct stress *stress = arg;
 	uint32_t seed = 4711;
 
 	for (unsigned int i = 0; i < SWITCHES; i++) {
-		stress->failed_switches += relay_switch(&stress->bench, !(i & 1)) != 0;
+		bool kernel = !(i & 1);
+		uint64_t before = chains_used(&stress->bench, kernel);
+
+		stress->failed_switches += relay_switch(&stress->bench, kernel) != 0;
 		pause_us(next_random(&seed) % 1000);
+		if (next_random(&seed) % 4) /* else it may be too short for any */
+			wait_used(&stress->bench, kernel, before);
 	}
 	__atomic_store_n(&stress->switched, true, __ATOMIC_RELEASE);
 	return NULL;
@@ -226,12 +251,10 @@ static void run(const struct driver_params *params, enum shaking shaking)
 	assert_int_equal(pthread_create(&thread, NULL, switcher, &stress), 0);
 	drive(&stress);
 	pthread_join(thread, NULL);
-	pthread_mutex_lock(&bench->dev->lock);
-	ours = bench->relay->chains;
-	pthread_mutex_unlock(&bench->dev->lock);
+	ours = chains_used(bench, false);
 	assert_int_equal(stress.failed_switches, 0);
 	assert_int_equal(driver_status(bench->driver) & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
-	assert_true(fake_vhost_chains(bench->fake) > SWITCHES / 2 && ours > SWITCHES / 2);
+	assert_true(fake_vhost_chains(bench->fake) >= SWITCHES / 4 && ours >= SWITCHES / 4);
 	assert_int_equal(fake_vhost_chains(bench->fake) + ours,
 			 stress.flows[0].done + stress.flows[1].done);
 	relay_bench_destroy(bench);
