@@ -11,8 +11,10 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "clock.h"
+#include "eventfd.h"
 
 #define EVENT_BATCH 32
 #define REMOVED_MAX 64 /* removed sources that an idle loop is woken for, to free them */
@@ -195,7 +197,7 @@ static void loop_wait(struct event_loop *loop, int timeout_ms)
 		struct event_source *source = events[i].data.ptr;
 
 		if (!source)
-			counter_read(loop->wake_fd);
+			eventfd_take(loop->wake_fd);
 		else
 			source_dispatch_any(source, events[i].events);
 	}
@@ -223,10 +225,7 @@ void event_loop_run(struct event_loop *loop)
 
 void event_loop_wake(struct event_loop *loop)
 {
-	uint64_t one = 1;
-
-	while (write(loop->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
+	eventfd_signal(loop->wake_fd);
 }
 
 void event_loop_stop(struct event_loop *loop)
@@ -383,12 +382,9 @@ void event_loop_set_clock(struct event_loop *loop, struct event_clock *clock)
 
 uint64_t event_now(const struct event_loop *loop)
 {
-	struct timespec now;
-
 	if (loop->clock)
 		return event_clock_now(loop->clock);
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	return clock_ns();
 }
 
 bool event_loop_is_virtual(const struct event_loop *loop)

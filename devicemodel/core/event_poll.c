@@ -12,8 +12,8 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "clock.h"
 #include "event_internal.h"
 
 #define CREDIT_MAX 8
@@ -22,14 +22,6 @@
 #define REST_MIN_NS UINT64_C(1000000)
 #define REST_MAX_NS UINT64_C(64000000)
 #define LOOK_NS 5000 /* so often the other sources are looked at, whatever the pollers find */
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 /* ---- One poller; its lock is held ---- */
 
@@ -245,13 +237,13 @@ int event_polling_turn(struct event_loop *loop)
 	if (!may_spin(loop, max_ns))
 		return polling->awake ? go_to_sleep(loop) : stay_asleep(loop);
 	if (!polling->awake) {
-		now = now_ns();
+		now = clock_ns();
 		if (!polling->always && !worth_it(polling, now))
 			return stay_asleep(loop);
 		begin(polling, now);
 	}
 	found = pollers_each(loop, poller_look);
-	now = now_ns();
+	now = clock_ns();
 	if (found) {
 		polling->idle_since = now;
 		credit_found(polling);

@@ -8,22 +8,15 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <strings.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "clock.h"
 
 #define LOG_LINE_MAX 1024
 #define GUEST_BURST 10
 #define GUEST_WINDOW_NS UINT64_C(5000000000)
 
 static const char *const level_names[] = { "error", "warning", "info", "debug" };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 void logger_init(struct logger *log, const char *prefix)
 {
@@ -123,7 +116,7 @@ static void log_summary(struct logger *log, unsigned int slot)
 static bool log_site_open(struct logger *log, const struct log_site *site, const void *owner)
 {
 	unsigned int slot = log_site_slot(log, site, owner);
-	uint64_t now = now_ns();
+	uint64_t now = clock_ns();
 
 	if (!log->sites[slot].site || now - log->sites[slot].window_start_ns > GUEST_WINDOW_NS) {
 		log_summary(log, slot);

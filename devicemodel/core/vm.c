@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include "arch.h"
+#include "clock.h"
 #include "control.h"
+#include "eventfd.h"
 #include "iothread.h"
 #include "pci_core.h"
 #include "platform.h"
@@ -23,12 +25,9 @@
 
 uint64_t vm_clock_ns(const struct vmctx *ctx)
 {
-	struct timespec now;
-
 	if (ctx->clock)
 		return event_clock_now(ctx->clock);
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	return clock_ns();
 }
 
 void vm_wall_clock(const struct vmctx *ctx, struct timespec *now)
@@ -56,26 +55,22 @@ void vm_io(struct vmctx *ctx, struct io_request *request)
 
 void vm_request(struct vmctx *ctx, enum vm_request request, unsigned int value)
 {
-	uint64_t one = 1;
-
 	pthread_mutex_lock(&ctx->request_lock);
 	if (ctx->request == VM_REQUEST_NONE || request == VM_REQUEST_INTERNAL) {
 		ctx->request = request;
 		ctx->request_value = value;
 	}
 	pthread_mutex_unlock(&ctx->request_lock);
-	while (write(ctx->request_fd, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
+	eventfd_signal(ctx->request_fd);
 }
 
 /* What is asked for; it stays so until it is done, so that nothing is asked twice. */
 static enum vm_request request_get(struct vmctx *ctx, unsigned int *value)
 {
 	enum vm_request request;
-	uint64_t count;
 
 	pthread_mutex_lock(&ctx->request_lock);
-	if (read(ctx->request_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+	if (!eventfd_take(ctx->request_fd) && errno != EAGAIN)
 		log_debug(ctx->log, "request eventfd: %s", strerror(errno));
 	request = ctx->request;
 	*value = ctx->request_value;

@@ -16,6 +16,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "eventfd.h"
+
 #define ACCEPT_AGAIN_US 100000
 
 /* ---- Output ---- */
@@ -165,10 +167,8 @@ static void client_accept(struct test_port *port)
 
 void test_client_wake(struct test_port *port)
 {
-	uint64_t one = 1;
-
-	while (port->wake_fd >= 0 && write(port->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
+	if (port->wake_fd >= 0)
+		eventfd_signal(port->wake_fd);
 }
 
 /* ---- The thread ---- */
@@ -222,7 +222,6 @@ static void wait_for_news(struct test_port *port)
 {
 	struct test_client *client = &port->client;
 	struct pollfd fds[2] = { { .fd = port->wake_fd, .events = POLLIN } };
-	uint64_t count;
 
 	if (client->fd >= 0) {
 		fds[1].fd = client->fd;
@@ -233,7 +232,7 @@ static void wait_for_news(struct test_port *port)
 	}
 	if (poll(fds, 2, -1) < 0)
 		return;
-	if (fds[0].revents && read(port->wake_fd, &count, sizeof(count)) < 0)
+	if (fds[0].revents && !eventfd_take(port->wake_fd))
 		return; /* nobody woke us after all: look again */
 	if (!fds[1].revents)
 		return;

@@ -248,6 +248,18 @@ static inline void block_list_add(struct block_list *list, struct block_request 
 	list->tail = &request->next;
 }
 
+/* block_list_append() - put the requests linked from @head behind the others. How many they are. */
+static inline unsigned int block_list_append(struct block_list *list, struct block_request *head)
+{
+	unsigned int count = 0;
+
+	for (struct block_request *next; head; head = next, count++) {
+		next = head->next;
+		block_list_add(list, head);
+	}
+	return count;
+}
+
 /* block_list_take() - all of them, linked; the list is empty then. */
 static inline struct block_request *block_list_take(struct block_list *list)
 {

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "event_loop.h"
+#include "eventfd.h"
 
 /* What done() submits is started at once, but not for ever: the loop has others to serve. */
 #define ROUNDS_MAX 32
@@ -56,14 +57,6 @@ static void log_failure(const struct block_request *request, int error)
 		  strerror(-error), failure_hint(block, request, error));
 }
 
-static void queue_wake(const struct block_queue *queue)
-{
-	const uint64_t one = 1;
-
-	if (write(queue->completed_fd, &one, sizeof(one)) < 0)
-		return; /* EAGAIN: the loop has been told 2^64 times */
-}
-
 void block_finish(struct block_request *request, int error)
 {
 	if (error)
@@ -88,7 +81,7 @@ void block_complete(struct block_request *request, int error)
 					      __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
 	/* Whoever finds the list empty tells the loop. */
 	if (!head && !__atomic_load_n(&queue->looking, __ATOMIC_SEQ_CST))
-		queue_wake(queue);
+		eventfd_signal(queue->completed_fd);
 	__atomic_sub_fetch(&queue->signalling, 1, __ATOMIC_RELEASE);
 }
 
@@ -107,12 +100,7 @@ static void completed_collect(struct block_queue *queue)
 		oldest = newest;
 		newest = next;
 	}
-	while (oldest) {
-		struct block_request *next = oldest->next;
-
-		block_list_add(&queue->finished, oldest);
-		oldest = next;
-	}
+	block_list_append(&queue->finished, oldest);
 }
 
 static void queue_reap(struct block_queue *queue)
@@ -140,15 +128,12 @@ static bool limits_admit(struct block_queue *queue, const struct block_request *
 /* Those that may start, linked; the others wait. */
 static struct block_request *limits_pass(struct block_queue *queue)
 {
-	struct block_request *request = block_list_take(&queue->submitted), *next;
 	uint64_t now = event_now(queue->block->loop);
+	struct block_request *request, *next;
 	struct block_list admitted;
 
 	block_list_init(&admitted);
-	for (; request; request = next) {
-		next = request->next;
-		block_list_add(&queue->waiting, request);
-	}
+	block_list_append(&queue->waiting, block_list_take(&queue->submitted));
 	for (request = block_list_take(&queue->waiting); request; request = next) {
 		next = request->next;
 		if (!limits_admit(queue, request, now))
@@ -160,10 +145,7 @@ static struct block_request *limits_pass(struct block_queue *queue)
 		queue->due = 0; /* nobody waits: being late is over */
 	else
 		event_set_timer(queue->timer, MAX(queue->due - now, EVENT_SOON + UINT64_C(1)), 0);
-	for (; request; request = next) {
-		next = request->next;
-		block_list_add(&queue->waiting, request);
-	}
+	block_list_append(&queue->waiting, request);
 	return admitted.head;
 }
 
@@ -217,9 +199,15 @@ static void queue_run(struct block_queue *queue)
 	}
 	queue->running = false;
 	if (queue->submitted.head || queue->finished.head)
-		queue_wake(queue);
+		eventfd_signal(queue->completed_fd);
 	if (told)
 		queue->batch_end(queue->arg);
+}
+
+static void queue_turn(struct block_queue *queue)
+{
+	queue_reap(queue);
+	queue_run(queue);
 }
 
 static int request_check(const struct block_backend *block, const struct block_request *request)
@@ -253,13 +241,6 @@ void block_kick(struct block_queue *queue)
 		queue_run(queue);
 }
 
-static bool completed_counter_read(struct block_queue *queue)
-{
-	uint64_t count;
-
-	return read(queue->completed_fd, &count, sizeof(count)) >= 0 || errno == EAGAIN;
-}
-
 void block_drain(struct block_queue *queue)
 {
 	struct pollfd fds[] = {
@@ -271,14 +252,12 @@ void block_drain(struct block_queue *queue)
 		fds[1].fd = queue->block->engine_ops->fd(queue);
 	__atomic_store_n(&queue->looking, false, __ATOMIC_SEQ_CST);
 	queue->draining = true;
-	queue_reap(queue);
-	queue_run(queue);
+	queue_turn(queue);
 	while (queue->in_flight) {
 		poll(fds, ARRAY_SIZE(fds), -1);
 		if (fds[0].revents)
-			completed_counter_read(queue);
-		queue_reap(queue);
-		queue_run(queue);
+			eventfd_take(queue->completed_fd);
+		queue_turn(queue);
 	}
 	queue->draining = false;
 }
@@ -290,16 +269,13 @@ static void completed_event(void *arg, uint32_t events)
 	struct block_queue *queue = arg;
 
 	/* First the counter, then the list: what is pushed after the second sets the first again. */
-	if (!completed_counter_read(queue))
-		return;
-	queue_reap(queue);
-	queue_run(queue);
+	eventfd_take(queue->completed_fd);
+	queue_turn(queue);
 }
 
 static void engine_event(void *arg, uint32_t events)
 {
-	queue_reap(arg);
-	queue_run(arg);
+	queue_turn(arg);
 }
 
 static void timer_event(void *arg, uint32_t events)

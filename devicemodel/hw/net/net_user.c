@@ -40,8 +40,8 @@ const struct net_kind net_kind_user = {
 #include <netinet/tcp.h>
 #include <slirp/libslirp.h>
 #include <sys/resource.h>
-#include <time.h>
 
+#include "clock.h"
 #include "event_loop.h"
 #include "net_user_poll.h"
 #include "virtio.h"
@@ -147,10 +147,7 @@ static void on_guest_error(const char *message, void *arg)
 
 static int64_t on_clock(void *arg)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+	return (int64_t)clock_ns();
 }
 
 /* A timer of libslirp's. */

@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "eventfd.h"
 #include "virtio_transport.h"
 
 /*
@@ -100,19 +101,12 @@ static struct vqueue_info *virtio_queue(const struct vhost_vq *vvq)
 
 /* ---- Making one ---- */
 
-static bool take_error(const struct vhost_vq *vvq)
-{
-	uint64_t count;
-
-	return read(vvq->err_fd, &count, sizeof(count)) == sizeof(count);
-}
-
 /* The kernel does not say what is wrong: the driver's ring or buffers, or what is behind them. */
 static void on_error(void *arg, uint32_t events)
 {
 	struct vhost_vq *vvq = arg;
 
-	if (!take_error(vvq) || !vvq->dev->started)
+	if (!eventfd_take(vvq->err_fd) || !vvq->dev->started)
 		return;
 	virtio_lock_queues(vvq->dev->base);
 	virtio_device_error(vvq->dev->base, virtio_queue(vvq),
@@ -422,7 +416,7 @@ static int vhost_vq_stop(struct vhost_vq *vvq)
 	if (!vdev->owned) /* nothing of it is left in the kernel */
 		return 0;
 	error = vhost_vq_unset(vvq);
-	take_error(vvq); /* of this driver's; the next one must not pay for it */
+	eventfd_take(vvq->err_fd); /* of this driver's; the next one must not pay for it */
 	return vhost_vq_runs(vvq) ? vhost_force_stop(vdev, vvq) : error;
 }
 

@@ -13,15 +13,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "eventfd.h"
+
 /* ---- The transport ---- */
-
-static void events_signal(struct vhost_user_device *device)
-{
-	uint64_t one = 1;
-
-	while (write(device->events_fd, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
-}
 
 /* Perhaps with a queue's lock only: the loop does the rest. */
 static void notify_config(struct virtio_common *vc)
@@ -31,7 +25,7 @@ static void notify_config(struct virtio_common *vc)
 	if (vc->status & VIRTIO_CONFIG_S_NEEDS_RESET)
 		__atomic_store_n(&device->broke, true, __ATOMIC_RELAXED);
 	__atomic_store_n(&device->config_changed, true, __ATOMIC_RELEASE);
-	events_signal(device);
+	eventfd_signal(device->events_fd);
 }
 
 static void status_changed(struct virtio_common *vc)
@@ -51,9 +45,8 @@ static const struct virtio_transport_ops vhost_user_transport = {
 static void on_events(void *arg, uint32_t events)
 {
 	struct vhost_user_device *device = arg;
-	uint64_t count;
 
-	if (read(device->events_fd, &count, sizeof(count)) < 0)
+	if (!eventfd_take(device->events_fd))
 		return;
 	if (__atomic_exchange_n(&device->broke, false, __ATOMIC_ACQUIRE))
 		for (unsigned int i = 0; i < device->ring_count; i++)

@@ -12,6 +12,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "eventfd.h"
+
 #define POLL_PERIOD_NS 50000 /* of a ring without kicks, where the loop does not poll by itself */
 
 /* @arg: the queue. Its own lock is held. */
@@ -37,28 +39,12 @@ static void kick_signal(const struct vhost_user_ring *ring)
 	vhost_user_signal_send(&kick);
 }
 
-static void eventfd_signal(int fd)
-{
-	uint64_t one = 1;
-
-	while (write(fd, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
-}
-
-static void eventfd_clear(int fd)
-{
-	uint64_t count;
-
-	if (read(fd, &count, sizeof(count)) < 0)
-		return; /* it was clear */
-}
-
 static void on_later(void *arg, uint32_t events)
 {
 	struct vqueue_info *vq = arg;
 	struct vhost_user_ring *ring = ring_of(vq);
 
-	eventfd_clear(ring->later_fd);
+	eventfd_take(ring->later_fd);
 	if (vq->offloaded)
 		kick_signal(ring);
 	else
@@ -123,7 +109,7 @@ static void on_relay(void *arg, uint32_t events)
 {
 	struct vqueue_info *vq = arg;
 
-	eventfd_clear(ring_of(vq)->relay_fd);
+	eventfd_take(ring_of(vq)->relay_fd);
 	vhost_user_signal_send(&ring_of(vq)->call);
 }
 

@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "eventfd.h"
 #include "virtio_pci.h"
 
 /* Each signal is an edge: nobody has to read the count. */
@@ -27,10 +28,7 @@ static void on_kick(void *arg, uint32_t events)
 
 void virtio_kick_later(struct virtio_common *vc, struct vqueue_info *vq)
 {
-	uint64_t one = 1;
-
-	while (write(vq->kick_fd, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
+	eventfd_signal(vq->kick_fd);
 }
 
 /*
