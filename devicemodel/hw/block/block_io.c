@@ -37,14 +37,25 @@ static void iov_copy(const struct iovec *iov, int count, uint64_t offset, uint8_
 	}
 }
 
+/* As much as one system call does: bytes, or -1 with errno. */
+static ssize_t transfer(const struct block_image *image, enum block_op op, const struct iovec *iov,
+			int count, uint64_t offset, bool sync)
+{
+	if (op == BLOCK_READ)
+		return preadv(image->fd, iov, count, (off_t)offset);
+	return pwritev2(image->fd, iov, count, (off_t)offset, sync ? RWF_DSYNC : 0);
+}
+
 /*
  * All @len bytes or an error. Nothing more to read means that the file was cut short under us;
  * so does, for O_DIRECT, an odd count, after which it would only say EINVAL.
  */
-static int read_all(const struct block_image *image, uint8_t *buffer, uint64_t len, uint64_t offset)
+static int transfer_all(const struct block_image *image, enum block_op op, uint8_t *buffer,
+			uint64_t len, uint64_t offset, bool sync)
 {
 	while (len) {
-		ssize_t n = TEMP_FAILURE_RETRY(pread(image->fd, buffer, len, (off_t)offset));
+		struct iovec iov = { buffer, len };
+		ssize_t n = TEMP_FAILURE_RETRY(transfer(image, op, &iov, 1, offset, sync));
 
 		if (n < 0)
 			return -errno;
@@ -57,22 +68,9 @@ static int read_all(const struct block_image *image, uint8_t *buffer, uint64_t l
 	return 0;
 }
 
-static int write_all(const struct block_image *image, uint8_t *buffer, uint64_t len,
-		     uint64_t offset, int flags)
+static int read_all(const struct block_image *image, uint8_t *buffer, uint64_t len, uint64_t offset)
 {
-	while (len) {
-		struct iovec iov = { buffer, len };
-		ssize_t n = TEMP_FAILURE_RETRY(pwritev2(image->fd, &iov, 1, (off_t)offset, flags));
-
-		if (n < 0)
-			return -errno;
-		if (n == 0 || ((uint64_t)n < len && n % image->offset_alignment))
-			return -EIO;
-		buffer += n;
-		len -= (uint64_t)n;
-		offset += (uint64_t)n;
-	}
-	return 0;
+	return transfer_all(image, BLOCK_READ, buffer, len, offset, false);
 }
 
 /* Bytes [@from, @request->length) of a READ by way of @buffer. */
@@ -116,7 +114,6 @@ static int write_buffered(const struct block_image *image, uint8_t *buffer,
 			  const struct block_request *request, uint64_t from)
 {
 	const uint64_t end = request->offset + request->length, align = image->offset_alignment;
-	const int flags = request->sync ? RWF_DSYNC : 0;
 
 	while (from < request->length) {
 		uint64_t position = request->offset + from;
@@ -132,7 +129,7 @@ static int write_buffered(const struct block_image *image, uint8_t *buffer,
 		else
 			iov_copy(request->iov, request->iov_count, from,
 				 buffer + (position - start), n, false);
-		error = write_all(image, buffer, len, start, flags);
+		error = transfer_all(image, BLOCK_WRITE, buffer, len, start, request->sync);
 		if (error)
 			return error;
 		from += n;
@@ -155,33 +152,25 @@ bool block_is_aligned(const struct block_image *image, const struct block_reques
 	       !(addresses & (image->memory_alignment - 1));
 }
 
-/* A short transfer is rare (a signal, the end of space): what is left goes through the buffer. */
-static int io_read(const struct block_image *image, void *buffer, struct block_request *request)
+static ssize_t transfer_request(const struct block_image *image,
+				const struct block_request *request)
 {
-	ssize_t n = (ssize_t)*block_progress(request);
-
-	if (!n && block_is_aligned(image, request)) {
-		n = TEMP_FAILURE_RETRY(preadv(image->fd, request->iov,
-					      MIN(request->iov_count, IOV_MAX),
-					      (off_t)request->offset));
-		if (n < 0)
-			return -errno;
-	}
-	return read_buffered(image, buffer, request, (uint64_t)n);
+	return transfer(image, request->op, request->iov, MIN(request->iov_count, IOV_MAX),
+			request->offset, request->sync);
 }
 
-static int io_write(const struct block_image *image, void *buffer, struct block_request *request)
+/* A short transfer is rare (a signal, the end of space): what is left goes through the buffer. */
+static int io_transfer(const struct block_image *image, void *buffer, struct block_request *request)
 {
 	ssize_t n = (ssize_t)*block_progress(request);
 
 	if (!n && block_is_aligned(image, request)) {
-		n = TEMP_FAILURE_RETRY(
-			pwritev2(image->fd, request->iov, MIN(request->iov_count, IOV_MAX),
-				 (off_t)request->offset, request->sync ? RWF_DSYNC : 0));
+		n = TEMP_FAILURE_RETRY(transfer_request(image, request));
 		if (n < 0)
 			return -errno;
 	}
-	return write_buffered(image, buffer, request, (uint64_t)n);
+	return request->op == BLOCK_READ ? read_buffered(image, buffer, request, (uint64_t)n)
+					 : write_buffered(image, buffer, request, (uint64_t)n);
 }
 
 /*
@@ -259,9 +248,8 @@ static int io_carry_out(struct block_image *image, void *buffer, struct block_re
 {
 	switch (request->op) {
 	case BLOCK_READ:
-		return io_read(image, buffer, request);
 	case BLOCK_WRITE:
-		return io_write(image, buffer, request);
+		return io_transfer(image, buffer, request);
 	case BLOCK_FLUSH:
 		return io_flush(image);
 	case BLOCK_DISCARD:
@@ -366,11 +354,7 @@ bool block_io_now(struct block_image *image, struct block_request *request, int 
 	}
 	if (request->iov_count > IOV_MAX || !block_is_aligned(image, request))
 		return false;
-	if (request->op == BLOCK_READ)
-		n = preadv(image->fd, request->iov, request->iov_count, (off_t)request->offset);
-	else
-		n = pwritev2(image->fd, request->iov, request->iov_count, (off_t)request->offset,
-			     request->sync ? RWF_DSYNC : 0);
+	n = transfer_request(image, request);
 	if (n > 0 && (uint64_t)n < request->length)
 		*block_progress(request) = (uint64_t)n;
 	if (n == (ssize_t)request->length)

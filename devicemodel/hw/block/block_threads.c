@@ -107,14 +107,10 @@ static void pool_grow(struct block_pool *pool)
 
 void block_pool_start(struct block_pool *pool, struct block_request *head)
 {
-	unsigned int count = 0;
+	unsigned int count;
 
 	pthread_mutex_lock(&pool->lock);
-	for (struct block_request *request = head, *next; request; request = next) {
-		next = request->next;
-		block_list_add(&pool->queue, request);
-		count++;
-	}
+	count = block_list_append(&pool->queue, head);
 	pool->queued += count;
 	pool_grow(pool);
 	for (count = MIN(count, pool->idle); count; count--)

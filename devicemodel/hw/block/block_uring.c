@@ -249,39 +249,25 @@ static struct io_uring_sqe *uring_get_sqe(struct uring_queue *uring)
 	return io_uring_get_sqe(&uring->ring);
 }
 
-static void prepare_read(const struct uring_queue *uring, struct io_uring_sqe *sqe, int fd,
-			 const struct block_request *request)
+static void prepare_transfer(const struct uring_queue *uring, struct io_uring_sqe *sqe, int fd,
+			     const struct block_request *request)
 {
+	const bool is_write = request->op == BLOCK_WRITE;
 	const struct iovec *iov = request->iov;
 	int buffer = request->iov_count == 1 ? buffer_find(uring, iov) : -1;
 
 	if (request->iov_count != 1)
-		io_uring_prep_readv(sqe, fd, iov, (unsigned int)request->iov_count,
-				    request->offset);
+		io_uring_prep_rw(is_write ? IORING_OP_WRITEV : IORING_OP_READV, sqe, fd, iov,
+				 (unsigned int)request->iov_count, request->offset);
 	else if (buffer < 0)
-		io_uring_prep_read(sqe, fd, iov->iov_base, (unsigned int)iov->iov_len,
-				   request->offset);
+		io_uring_prep_rw(is_write ? IORING_OP_WRITE : IORING_OP_READ, sqe, fd,
+				 iov->iov_base, (unsigned int)iov->iov_len, request->offset);
 	else
-		io_uring_prep_read_fixed(sqe, fd, iov->iov_base, (unsigned int)iov->iov_len,
-					 request->offset, buffer);
-}
-
-static void prepare_write(const struct uring_queue *uring, struct io_uring_sqe *sqe, int fd,
-			  const struct block_request *request)
-{
-	const struct iovec *iov = request->iov;
-	int buffer = request->iov_count == 1 ? buffer_find(uring, iov) : -1;
-
-	if (request->iov_count != 1)
-		io_uring_prep_writev(sqe, fd, iov, (unsigned int)request->iov_count,
-				     request->offset);
-	else if (buffer < 0)
-		io_uring_prep_write(sqe, fd, iov->iov_base, (unsigned int)iov->iov_len,
-				    request->offset);
-	else
-		io_uring_prep_write_fixed(sqe, fd, iov->iov_base, (unsigned int)iov->iov_len,
-					  request->offset, buffer);
-	if (request->sync)
+		io_uring_prep_rw(is_write ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED, sqe, fd,
+				 iov->iov_base, (unsigned int)iov->iov_len, request->offset);
+	if (buffer >= 0)
+		sqe->buf_index = (uint16_t)buffer;
+	if (is_write && request->sync)
 		sqe->rw_flags = RWF_DSYNC;
 }
 
@@ -290,10 +276,8 @@ static void uring_prepare(const struct uring_queue *uring, struct io_uring_sqe *
 {
 	if (request->op == BLOCK_FLUSH)
 		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
-	else if (request->op == BLOCK_READ)
-		prepare_read(uring, sqe, fd, request);
 	else
-		prepare_write(uring, sqe, fd, request);
+		prepare_transfer(uring, sqe, fd, request);
 	if (uring->fixed)
 		sqe->flags |= IOSQE_FIXED_FILE;
 	io_uring_sqe_set_data(sqe, request);
