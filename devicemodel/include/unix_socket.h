@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * unix_socket.h: Unix stream sockets with a path: listening on one, stale files and cleaning up
- * included, and connecting to one. All sockets are close-on-exec and do not block.
+ * unix_socket.h: Unix sockets with a path: making one, stale files and cleaning up included, and
+ * connecting to one. All sockets are close-on-exec and do not block.
  */
 #ifndef TENON_UNIX_SOCKET_H
 #define TENON_UNIX_SOCKET_H
@@ -13,7 +13,7 @@
 #include "util.h"
 
 /**
- * struct unix_socket - a listening socket.
+ * struct unix_socket - a socket that has a file.
  * @fd: -1: none
  * @bound, @device, @inode: the file made at @path, so that no other is removed on close
  */
@@ -38,10 +38,17 @@ int unix_socket_listen(struct logger *log, const char *what, const char *path,
 int unix_socket_listen_private(struct logger *log, const char *what, const char *path,
 			       struct unix_socket *socket) __must_check;
 
+/** unix_socket_open_dgram() - the same with a socket that receives datagrams, from anybody. */
+int unix_socket_open_dgram(struct logger *log, const char *what, const char *path,
+			   struct unix_socket *socket) __must_check;
+
+/** unix_socket_address() - fill in the address of @path. 0, or -ENAMETOOLONG; logs nothing. */
+int unix_socket_address(const char *path, struct sockaddr_un *address) __must_check;
+
 /** unix_socket_connect() - a connection to whoever listens at @path, or -errno; logs nothing. */
 int unix_socket_connect(const char *path) __must_check;
 
-/** unix_socket_close() - stop listening and remove the file. Harmless when @fd is -1. */
+/** unix_socket_close() - close it and remove the file, if that is still its own. Harmless when @fd is -1. */
 void unix_socket_close(struct unix_socket *socket);
 
 #endif

@@ -22,11 +22,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "captured_log.h"
-#include "event_loop.h"
-#include "net_backend.h"
+#include "net_lab.h"
 
-#define HEADER sizeof(struct virtio_net_hdr_v1)
 #define FRAME_MAX 65553
 #define FRAMES 64
 
@@ -35,11 +32,8 @@
  * @greedy: take all there is when called, else one frame
  */
 struct lab {
-	struct captured_log captured;
-	struct event_loop *loop;
-	pthread_mutex_t lock;
+	struct net_lab base;
 	char folder[32], path[64], local[64];
-	struct net_backend *net;
 	unsigned int got, link_changes;
 	bool up, greedy;
 	ssize_t lengths[FRAMES];
@@ -51,7 +45,7 @@ static void take_one(struct lab *lab)
 {
 	struct iovec iov[] = { { lab->buffer, 30 },
 			       { lab->buffer + 30, sizeof(lab->buffer) - 30 } };
-	ssize_t len = net_receive(lab->net, 0, iov, 2);
+	ssize_t len = net_receive(lab->base.net, 0, iov, 2);
 	unsigned int at = lab->got % FRAMES;
 
 	if (len < 0) {
@@ -95,12 +89,10 @@ static int setup(void **state)
 
 	if (!lab)
 		return -1;
-	captured_log_init(&lab->captured);
-	pthread_mutex_init(&lab->lock, NULL);
-	lab->loop = event_loop_create("test");
+	net_lab_init(&lab->base);
 	strcpy(lab->folder, "/tmp/tenon-net-XXXXXX");
 	*state = lab;
-	if (!lab->loop || !mkdtemp(lab->folder))
+	if (!mkdtemp(lab->folder))
 		return -1;
 	snprintf(lab->path, sizeof(lab->path), "%s/peer", lab->folder);
 	snprintf(lab->local, sizeof(lab->local), "%s/local", lab->folder);
@@ -111,30 +103,26 @@ static int teardown(void **state)
 {
 	struct lab *lab = *state;
 
-	net_close(lab->net);
-	event_loop_destroy(lab->loop);
+	net_lab_deinit(&lab->base);
 	unlink(lab->path);
 	unlink(lab->local);
 	rmdir(lab->folder);
-	captured_log_deinit(&lab->captured);
-	pthread_mutex_destroy(&lab->lock);
 	free(lab);
 	return 0;
 }
 
 static struct net_backend *open_backend(struct lab *lab, const struct net_config *config)
 {
-	return net_open(&lab->captured.log, "virtio-net", config, lab->loop, &lab->lock, &lab_ops,
-			lab);
+	return net_lab_open(&lab->base, config, &lab_ops, lab);
 }
 
 static void open_good(struct lab *lab, const struct net_config *config)
 {
-	lab->net = open_backend(lab, config);
-	if (!lab->net)
-		fail_msg("%s", lab->captured.lines[0]);
-	lab->up = net_link_up(lab->net);
-	net_set_receive(lab->net, 0, true);
+	lab->base.net = open_backend(lab, config);
+	if (!lab->base.net)
+		fail_msg("%s", lab->base.captured.lines[0]);
+	lab->up = net_link_up(lab->base.net);
+	net_set_receive(lab->base.net, 0, true);
 }
 
 static void open_stream(struct lab *lab, bool server)
@@ -150,14 +138,14 @@ static void open_stream(struct lab *lab, bool server)
 static void poll_until(struct lab *lab, const unsigned int *value, unsigned int wanted)
 {
 	for (int i = 0; i < 200 && *value != wanted; i++)
-		event_loop_poll(lab->loop, 10);
+		event_loop_poll(lab->base.loop, 10);
 	assert_int_equal(*value, wanted);
 }
 
 static void poll_for(struct lab *lab, int ms)
 {
 	for (; ms > 0; ms -= 5)
-		event_loop_poll(lab->loop, 5);
+		event_loop_poll(lab->base.loop, 5);
 }
 
 /* ---- The peer ---- */
@@ -184,7 +172,7 @@ static int peer_connect(struct lab *lab)
 	int fd = peer_socket(lab->path, SOCK_STREAM, false);
 
 	poll_until(lab, &lab->link_changes, changes + 1);
-	assert_true(lab->up && net_link_up(lab->net));
+	assert_true(lab->up && net_link_up(lab->base.net));
 	return fd;
 }
 
@@ -216,7 +204,7 @@ static int send_frame(struct lab *lab, uint8_t fill, size_t len)
 	struct iovec iov[] = { { &header, sizeof(header) }, { frame, 7 }, { frame + 7, len - 7 } };
 
 	memset(frame, fill, len);
-	return net_send(lab->net, 0, iov, 3);
+	return net_send(lab->base.net, 0, iov, 3);
 }
 
 /* ---- Streams ---- */
@@ -233,13 +221,13 @@ static void stream_pieces(void **state)
 	len += put_frame(bytes + len, 1514, 2);
 	len += put_frame(bytes + len, 14, 3);
 	open_stream(lab, true);
-	assert_false(net_link_up(lab->net));
+	assert_false(net_link_up(lab->base.net));
 	fd = peer_connect(lab);
 	for (unsigned int i = 0; i < ARRAY_SIZE(pieces); i++) {
 		lab->got = 0;
 		for (size_t at = 0; at < len; at += pieces[i]) {
 			peer_send(fd, bytes + at, MIN(pieces[i], len - at));
-			event_loop_poll(lab->loop, 0);
+			event_loop_poll(lab->base.loop, 0);
 		}
 		poll_until(lab, &lab->got, 3);
 		expect_frame(lab, 0, 60, 1);
@@ -276,11 +264,11 @@ static void stream_sends(void **state)
 
 	open_stream(lab, true);
 	assert_int_equal(send_frame(lab, 9, 60), -ENOTCONN);
-	assert_int_equal(net_flush(lab->net, 0), 0);
+	assert_int_equal(net_flush(lab->base.net, 0), 0);
 	fd = peer_connect(lab);
 	assert_int_equal(send_frame(lab, 9, 60), 0);
 	assert_int_equal(send_frame(lab, 8, 1514), 0);
-	assert_int_equal(net_flush(lab->net, 0), 0);
+	assert_int_equal(net_flush(lab->base.net, 0), 0);
 	assert_int_equal(recv(fd, bytes, sizeof(bytes), MSG_WAITALL), sizeof(bytes));
 	assert_memory_equal(bytes, "\0\0\0\x3c\x9\x9", 6);
 	assert_memory_equal(bytes + 64, "\0\0\5\xea\x8\x8", 6);
@@ -318,19 +306,19 @@ static void stream_largest_frame(void **state)
 	fd = peer_connect(lab);
 	for (size_t at = 0; at < len; at += 4096) {
 		peer_send(fd, bytes + at, MIN(4096, len - at));
-		event_loop_poll(lab->loop, 0);
+		event_loop_poll(lab->base.loop, 0);
 	}
 	poll_until(lab, &lab->got, 1);
 	expect_frame(lab, 0, FRAME_MAX, 0x77);
 	assert_int_equal(send_frame(lab, 0x66, FRAME_MAX), 0);
-	assert_int_equal(net_flush(lab->net, 0), 0);
+	assert_int_equal(net_flush(lab->base.net, 0), 0);
 	for (size_t at = 0; at < len;) {
 		ssize_t some = recv(fd, bytes + at, len - at, MSG_DONTWAIT);
 
 		if (some > 0)
 			at += (size_t)some;
 		else
-			event_loop_poll(lab->loop, 10);
+			event_loop_poll(lab->base.loop, 10);
 	}
 	assert_memory_equal(bytes, "\0\1\0\x11\x66", 5);
 	assert_int_equal(bytes[len - 1], 0x66);
@@ -355,13 +343,13 @@ static void stream_lies(void **state)
 		memcpy(bytes + len, &lie, 4);
 		peer_send(fd, bytes, len + 4);
 		poll_until(lab, &lab->link_changes, 2 * i + 2);
-		assert_false(lab->up || net_link_up(lab->net));
+		assert_false(lab->up || net_link_up(lab->base.net));
 		assert_int_equal(lab->got, 1);
 		assert_true(recv(fd, &byte, 1, 0) <= 0);
 		close(fd);
 	}
 	close(peer_connect(lab));
-	assert_non_null(strstr(lab->captured.lines[1], "the peer sends no frames"));
+	assert_non_null(strstr(lab->base.captured.lines[1], "the peer sends no frames"));
 }
 
 /* What is half there when the peer goes is gone with it; who receives nothing hears of it too. */
@@ -374,16 +362,16 @@ static void stream_peer_goes(void **state)
 	put_frame(bytes, 60, 4);
 	open_stream(lab, true);
 	for (unsigned int i = 1; i < sizeof(bytes); i += 9) {
-		net_set_receive(lab->net, 0, i % 2);
+		net_set_receive(lab->base.net, 0, i % 2);
 		fd = peer_connect(lab);
 		peer_send(fd, bytes, i);
-		event_loop_poll(lab->loop, 0);
+		event_loop_poll(lab->base.loop, 0);
 		close(fd);
 		poll_for(lab, 20);
 		assert_false(lab->up);
 		assert_int_equal(lab->got, 0);
 	}
-	net_set_receive(lab->net, 0, true);
+	net_set_receive(lab->base.net, 0, true);
 	fd = peer_connect(lab);
 	peer_send(fd, bytes, sizeof(bytes));
 	poll_until(lab, &lab->got, 1);
@@ -431,7 +419,7 @@ static void stream_peer_stops_reading(void **state)
 		else
 			sent++;
 		if (i % 32 == 0)
-			assert_int_equal(net_flush(lab->net, 0), 0);
+			assert_int_equal(net_flush(lab->base.net, 0), 0);
 	}
 	assert_true(dropped > 10000);
 	while (read < sent) {
@@ -443,7 +431,7 @@ static void stream_peer_stops_reading(void **state)
 			if (len > 0)
 				at += (size_t)len;
 			else
-				event_loop_poll(lab->loop, 100);
+				event_loop_poll(lab->base.loop, 100);
 		}
 		assert_memory_equal(bytes, "\0\0\3\xe8", 4);
 		assert_int_equal(bytes[4], (uint8_t)(last + 1));
@@ -452,7 +440,7 @@ static void stream_peer_stops_reading(void **state)
 		read++;
 	}
 	assert_int_equal(send_frame(lab, 1, 60), 0);
-	assert_int_equal(net_flush(lab->net, 0), 0);
+	assert_int_equal(net_flush(lab->base.net, 0), 0);
 	close(fd);
 }
 
@@ -466,7 +454,7 @@ static void stream_not_receiving(void **state)
 
 	open_stream(lab, true);
 	fd = peer_connect(lab);
-	net_set_receive(lab->net, 0, false);
+	net_set_receive(lab->base.net, 0, false);
 	put_frame(bytes, 1000, 3);
 	for (unsigned int i = 0; i < 20; i++) {
 		while (send(fd, bytes, sizeof(bytes), MSG_DONTWAIT) == sizeof(bytes))
@@ -476,9 +464,9 @@ static void stream_not_receiving(void **state)
 	assert_true(sent > 100 && sent < 4000);
 	assert_int_equal(lab->got, 0);
 	lab->greedy = true;
-	net_set_receive(lab->net, 0, true);
+	net_set_receive(lab->base.net, 0, true);
 	for (int i = 0; i < 200 && lab->got < sent; i++)
-		event_loop_poll(lab->loop, 10);
+		event_loop_poll(lab->base.loop, 10);
 	assert_true(lab->got >= sent);
 	assert_int_equal(lab->link_changes, 1);
 	close(fd);
@@ -492,8 +480,8 @@ static void stream_client(void **state)
 	int listener, fd;
 
 	open_stream(lab, false);
-	assert_false(net_link_up(lab->net));
-	assert_non_null(strstr(lab->captured.lines[0], "nobody listens there yet"));
+	assert_false(net_link_up(lab->base.net));
+	assert_non_null(strstr(lab->base.captured.lines[0], "nobody listens there yet"));
 	put_frame(bytes, 60, 4);
 	for (unsigned int i = 0; i < 3; i++) {
 		poll_for(lab, 20);
@@ -520,8 +508,8 @@ static void stream_connects_at_once(void **state)
 	int listener = peer_socket(lab->path, SOCK_STREAM, true);
 
 	open_stream(lab, false);
-	assert_true(net_link_up(lab->net));
-	assert_int_equal(lab->captured.count, 0);
+	assert_true(net_link_up(lab->base.net));
+	assert_int_equal(lab->base.captured.count, 0);
 	close(listener);
 }
 
@@ -533,8 +521,8 @@ static void stream_file(void **state)
 	close(peer_socket(lab->path, SOCK_STREAM, true));
 	open_stream(lab, true);
 	close(peer_connect(lab));
-	net_close(lab->net);
-	lab->net = NULL;
+	net_close(lab->base.net);
+	lab->base.net = NULL;
 	assert_int_equal(access(lab->path, F_OK), -1);
 }
 
@@ -556,7 +544,7 @@ static void dgram_exchange(void **state)
 	int peer, to;
 
 	open_dgram(lab);
-	assert_true(net_link_up(lab->net));
+	assert_true(net_link_up(lab->base.net));
 	assert_int_equal(send_frame(lab, 1, 60), -ENOENT); /* nobody there */
 	peer = peer_socket(lab->path, SOCK_DGRAM, true);
 	to = peer_socket(lab->local, SOCK_DGRAM, false);
@@ -617,8 +605,8 @@ static void dgram_file(void **state)
 	open_dgram(lab);
 	assert_int_equal(stat(lab->local, &after), 0);
 	assert_true(S_ISSOCK(after.st_mode));
-	net_close(lab->net);
-	lab->net = NULL;
+	net_close(lab->base.net);
+	lab->base.net = NULL;
 	assert_int_equal(access(lab->local, F_OK), -1);
 }
 
@@ -627,12 +615,12 @@ static void dgram_file(void **state)
 static void expect_refused(struct lab *lab, const struct net_config *config, int error,
 			   const char *message)
 {
-	lab->captured.count = 0;
+	lab->base.captured.count = 0;
 	assert_null(open_backend(lab, config));
 	assert_int_equal(errno, error);
-	assert_int_equal(lab->captured.count, 1);
-	if (!strstr(lab->captured.lines[0], message))
-		fail_msg("no \"%s\" in: %s", message, lab->captured.lines[0]);
+	assert_int_equal(lab->base.captured.count, 1);
+	if (!strstr(lab->base.captured.lines[0], message))
+		fail_msg("no \"%s\" in: %s", message, lab->base.captured.lines[0]);
 }
 
 static void wrong_options(void **state)
@@ -694,10 +682,10 @@ static void bad_sockets(void **state)
 	fd = open(lab->local, O_CREAT | O_WRONLY, 0600);
 	close(fd);
 	config.local = lab->local;
-	expect_refused(lab, &config, EADDRINUSE, "something else is there");
+	expect_refused(lab, &config, EEXIST, "the file exists and is not a socket");
 	unlink(lab->local);
 	fd = peer_socket(lab->local, SOCK_DGRAM, true); /* in use */
-	expect_refused(lab, &config, EADDRINUSE, "something else is there");
+	expect_refused(lab, &config, EADDRINUSE, "another process listens on it");
 	close(fd);
 	config.local = "/nonexistent/x";
 	expect_refused(lab, &config, ENOENT, "local=/nonexistent/x: cannot make the socket");
@@ -780,10 +768,10 @@ static void port_taken(void **state)
 	snprintf(forward, sizeof(forward), "tcp:127.0.0.1:%u-:22", ntohs(address.sin_port));
 	config.hostfwd = forward;
 	expect_refused(lab, &config, EADDRINUSE, "cannot listen on the host's port");
-	assert_non_null(strstr(lab->captured.lines[0], forward));
+	assert_non_null(strstr(lab->base.captured.lines[0], forward));
 	close(fd);
-	lab->net = open_backend(lab, &config);
-	assert_non_null(lab->net);
+	lab->base.net = open_backend(lab, &config);
+	assert_non_null(lab->base.net);
 }
 
 /* ---- No offloads ---- */
@@ -793,17 +781,17 @@ static void no_offloads(void **state)
 	struct lab *lab = *state;
 
 	open_dgram(lab);
-	assert_int_equal(net_offloads(lab->net), 0);
-	assert_int_equal(net_set_offload(lab->net, 0), 0);
-	assert_int_equal(net_set_offload(lab->net, TUN_F_CSUM), -EOPNOTSUPP);
-	assert_int_equal(net_set_queues(lab->net, 1), 0);
-	assert_int_equal(net_set_queues(lab->net, 2), -EINVAL);
-	assert_int_equal(net_queue_fd(lab->net, 0), -1);
-	assert_int_equal(net_set_header_size(lab->net, HEADER), 0);
-	assert_int_equal(net_set_header_size(lab->net, 10), -EOPNOTSUPP);
-	assert_int_equal(net_mtu(lab->net), 0);
-	assert_int_equal(net_set_queue_loop(lab->net, 0, lab->loop, &lab->lock), 0);
-	assert_int_equal(net_set_queue_loop(lab->net, 0, lab->loop, NULL), -EOPNOTSUPP);
+	assert_int_equal(net_offloads(lab->base.net), 0);
+	assert_int_equal(net_set_offload(lab->base.net, 0), 0);
+	assert_int_equal(net_set_offload(lab->base.net, TUN_F_CSUM), -EOPNOTSUPP);
+	assert_int_equal(net_set_queues(lab->base.net, 1), 0);
+	assert_int_equal(net_set_queues(lab->base.net, 2), -EINVAL);
+	assert_int_equal(net_queue_fd(lab->base.net, 0), -1);
+	assert_int_equal(net_set_header_size(lab->base.net, HEADER), 0);
+	assert_int_equal(net_set_header_size(lab->base.net, 10), -EOPNOTSUPP);
+	assert_int_equal(net_mtu(lab->base.net), 0);
+	assert_int_equal(net_set_queue_loop(lab->base.net, 0, lab->base.loop, &lab->base.lock), 0);
+	assert_int_equal(net_set_queue_loop(lab->base.net, 0, lab->base.loop, NULL), -EOPNOTSUPP);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

@@ -11,18 +11,12 @@
 #include <errno.h>
 #include <linux/virtio_net.h>
 
-#include "captured_log.h"
-#include "event_loop.h"
-#include "net_backend.h"
+#include "net_lab.h"
 
-#define HEADER sizeof(struct virtio_net_hdr_v1)
 #define FRAMES_WANTED 100
 
 struct lab {
-	struct captured_log captured;
-	struct event_loop *loop;
-	pthread_mutex_t lock;
-	struct net_backend *net;
+	struct net_lab base;
 	unsigned int frames;
 	uint8_t buffer[HEADER + 2000];
 };
@@ -34,9 +28,9 @@ static void on_readable(void *arg, unsigned int queue)
 	struct iovec iov = { lab->buffer, sizeof(lab->buffer) };
 
 	memset(lab->buffer, 0xa5, sizeof(lab->buffer));
-	assert_int_equal(net_receive(lab->net, queue, &iov, 1), HEADER + 100);
+	assert_int_equal(net_receive(lab->base.net, queue, &iov, 1), HEADER + 100);
 	if (++lab->frames == FRAMES_WANTED)
-		net_set_receive(lab->net, 0, false);
+		net_set_receive(lab->base.net, 0, false);
 }
 
 static const struct net_backend_ops lab_ops = { .readable = on_readable };
@@ -47,21 +41,16 @@ static int setup(void **state)
 
 	if (!lab)
 		return -1;
-	captured_log_init(&lab->captured);
-	pthread_mutex_init(&lab->lock, NULL);
-	lab->loop = event_loop_create("test");
+	net_lab_init(&lab->base);
 	*state = lab;
-	return lab->loop ? 0 : -1;
+	return 0;
 }
 
 static int teardown(void **state)
 {
 	struct lab *lab = *state;
 
-	net_close(lab->net);
-	event_loop_destroy(lab->loop);
-	pthread_mutex_destroy(&lab->lock);
-	captured_log_deinit(&lab->captured);
+	net_lab_deinit(&lab->base);
 	free(lab);
 	return 0;
 }
@@ -72,10 +61,9 @@ static void open_null(struct lab *lab, unsigned int rx_size)
 		.kind = NET_NULL, .fd = -1, .queues = 1, .rx_size = rx_size
 	};
 
-	lab->net =
-		net_open(&lab->captured.log, "net", &config, lab->loop, &lab->lock, &lab_ops, lab);
-	assert_non_null(lab->net);
-	assert_true(net_link_up(lab->net));
+	lab->base.net = net_lab_open(&lab->base, &config, &lab_ops, lab);
+	assert_non_null(lab->base.net);
+	assert_true(net_link_up(lab->base.net));
 }
 
 static void test_frames_without_end(void **state)
@@ -83,12 +71,12 @@ static void test_frames_without_end(void **state)
 	struct lab *lab = *state;
 
 	open_null(lab, 100);
-	event_loop_poll(lab->loop, 0);
+	event_loop_poll(lab->base.loop, 0);
 	assert_int_equal(lab->frames, 0);
 
-	net_set_receive(lab->net, 0, true);
+	net_set_receive(lab->base.net, 0, true);
 	for (unsigned int turn = 0; turn < FRAMES_WANTED + 10; turn++)
-		event_loop_poll(lab->loop, 0);
+		event_loop_poll(lab->base.loop, 0);
 	assert_int_equal(lab->frames, FRAMES_WANTED);
 	for (unsigned int i = 0; i < 6; i++)
 		assert_int_equal(lab->buffer[HEADER + i], 0xff);
@@ -103,11 +91,11 @@ static void test_no_frames(void **state)
 	struct iovec iov = { lab->buffer, sizeof(lab->buffer) };
 
 	open_null(lab, 0);
-	net_set_receive(lab->net, 0, true);
+	net_set_receive(lab->base.net, 0, true);
 	for (unsigned int turn = 0; turn < 10; turn++)
-		event_loop_poll(lab->loop, 0);
+		event_loop_poll(lab->base.loop, 0);
 	assert_int_equal(lab->frames, 0);
-	assert_int_equal(net_receive(lab->net, 0, &iov, 1), -EAGAIN);
+	assert_int_equal(net_receive(lab->base.net, 0, &iov, 1), -EAGAIN);
 }
 
 static void test_what_is_sent_is_gone(void **state)
@@ -117,8 +105,8 @@ static void test_what_is_sent_is_gone(void **state)
 
 	open_null(lab, 0);
 	for (unsigned int i = 0; i < 1000; i++)
-		assert_int_equal(net_send(lab->net, 0, iov, 2), 0);
-	assert_int_equal(net_send(lab->net, 0, iov, 1), -EINVAL);
+		assert_int_equal(net_send(lab->base.net, 0, iov, 2), 0);
+	assert_int_equal(net_send(lab->base.net, 0, iov, 1), -EINVAL);
 }
 
 static void test_rx_is_its_own_option(void **state)
@@ -128,10 +116,9 @@ static void test_rx_is_its_own_option(void **state)
 		.kind = NET_TAP, .tap = "none", .fd = -1, .queues = 1, .rx_size = 64
 	};
 
-	assert_null(
-		net_open(&lab->captured.log, "net", &config, lab->loop, &lab->lock, &lab_ops, lab));
-	assert_int_equal(lab->captured.count, 1);
-	assert_non_null(strstr(lab->captured.lines[0], "rx=64 is none of backend=tap"));
+	assert_null(net_lab_open(&lab->base, &config, &lab_ops, lab));
+	assert_int_equal(lab->base.captured.count, 1);
+	assert_non_null(strstr(lab->base.captured.lines[0], "rx=64 is none of backend=tap"));
 }
 
 int main(void)

@@ -18,21 +18,15 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "captured_log.h"
-#include "event_loop.h"
-#include "net_backend.h"
+#include "net_lab.h"
 #include "tap_lab.h"
 
 #define TAP "tap-test"
-#define HEADER sizeof(struct virtio_net_hdr_v1)
 #define FRAME 60
 #define TAP_FLAGS (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
 
 struct lab {
-	struct captured_log captured;
-	struct event_loop *loop;
-	pthread_mutex_t lock;
-	struct net_backend *net;
+	struct net_lab base;
 	unsigned int readable, link_changes;
 	bool up;
 	bool leave; /* readable() takes nothing and switches reception off */
@@ -47,9 +41,9 @@ static void on_readable(void *arg, unsigned int queue)
 
 	lab->readable++;
 	if (lab->leave)
-		net_set_receive(lab->net, 0, false);
+		net_set_receive(lab->base.net, 0, false);
 	else
-		lab->length = net_receive(lab->net, 0, &iov, 1);
+		lab->length = net_receive(lab->base.net, 0, &iov, 1);
 }
 
 static void on_link(void *arg, bool up)
@@ -68,23 +62,18 @@ static int setup(void **state)
 
 	if (!lab)
 		return -1;
-	captured_log_init(&lab->captured);
-	pthread_mutex_init(&lab->lock, NULL);
-	lab->loop = event_loop_create("test");
+	net_lab_init(&lab->base);
 	*state = lab;
-	return lab->loop ? 0 : -1;
+	return 0;
 }
 
 static int teardown(void **state)
 {
 	struct lab *lab = *state;
 
-	net_close(lab->net);
-	event_loop_destroy(lab->loop);
+	net_lab_deinit(&lab->base);
 	if (lab_exists(TAP))
 		lab_delete(TAP);
-	captured_log_deinit(&lab->captured);
-	pthread_mutex_destroy(&lab->lock);
 	free(lab);
 	return 0;
 }
@@ -93,29 +82,28 @@ static struct net_backend *open_backend(struct lab *lab, const char *tap, int fd
 {
 	const struct net_config config = { .tap = tap, .fd = fd, .queues = 1 };
 
-	return net_open(&lab->captured.log, "virtio-net", &config, lab->loop, &lab->lock, &lab_ops,
-			lab);
+	return net_lab_open(&lab->base, &config, &lab_ops, lab);
 }
 
 static void open_tap(struct lab *lab)
 {
-	lab->net = open_backend(lab, TAP, -1);
-	if (!lab->net)
-		fail_msg("%s", lab->captured.lines[0]);
+	lab->base.net = open_backend(lab, TAP, -1);
+	if (!lab->base.net)
+		fail_msg("%s", lab->base.captured.lines[0]);
 }
 
 /* Dispatch until @*value is @wanted, at most for two seconds. */
 static void poll_until(struct lab *lab, const unsigned int *value, unsigned int wanted)
 {
 	for (int i = 0; i < 200 && *value != wanted; i++)
-		event_loop_poll(lab->loop, 10);
+		event_loop_poll(lab->base.loop, 10);
 	assert_int_equal(*value, wanted);
 }
 
 static void poll_for(struct lab *lab, int ms)
 {
 	for (; ms > 0; ms -= 5)
-		event_loop_poll(lab->loop, 5);
+		event_loop_poll(lab->base.loop, 5);
 }
 
 static void fill_frame(uint8_t *frame, uint8_t seed)
@@ -128,9 +116,9 @@ static void fill_frame(uint8_t *frame, uint8_t seed)
 /* Sent, and not lost after all. */
 static bool sends(struct lab *lab, const struct iovec *iov, int count)
 {
-	int error = net_send(lab->net, 0, iov, count);
+	int error = net_send(lab->base.net, 0, iov, count);
 
-	return !net_flush(lab->net, 0) && !error;
+	return !net_flush(lab->base.net, 0) && !error;
 }
 
 /* ---- Life of an interface ---- */
@@ -142,12 +130,12 @@ static void creates_and_removes(void **state)
 	assert_false(lab_exists(TAP));
 	open_tap(lab);
 	assert_true(lab_is_up(TAP));
-	assert_true(net_link_up(lab->net));
-	assert_int_equal(net_mtu(lab->net), 1500);
-	net_close(lab->net);
-	lab->net = NULL;
+	assert_true(net_link_up(lab->base.net));
+	assert_int_equal(net_mtu(lab->base.net), 1500);
+	net_close(lab->base.net);
+	lab->base.net = NULL;
 	assert_false(lab_exists(TAP));
-	assert_int_equal(lab->captured.count, 0);
+	assert_int_equal(lab->base.captured.count, 0);
 	net_close(NULL);
 }
 
@@ -158,22 +146,22 @@ static void follows_existing(void **state)
 	assert_int_equal(lab_add(TAP, IFF_TAP | IFF_NO_PI, -1), 0);
 	open_tap(lab);
 	assert_false(lab_is_up(TAP)); /* as it was */
-	assert_false(net_link_up(lab->net));
+	assert_false(net_link_up(lab->base.net));
 
 	assert_int_equal(lab_set_up(TAP, true), 0);
 	poll_until(lab, &lab->link_changes, 1);
-	assert_true(lab->up && net_link_up(lab->net));
+	assert_true(lab->up && net_link_up(lab->base.net));
 	assert_int_equal(lab_set_mtu(TAP, 9000), 0);
-	for (int i = 0; i < 100 && net_mtu(lab->net) != 9000; i++)
-		event_loop_poll(lab->loop, 10);
-	assert_int_equal(net_mtu(lab->net), 9000);
+	for (int i = 0; i < 100 && net_mtu(lab->base.net) != 9000; i++)
+		event_loop_poll(lab->base.loop, 10);
+	assert_int_equal(net_mtu(lab->base.net), 9000);
 	assert_int_equal(lab->link_changes, 1);
 	assert_int_equal(lab_set_up(TAP, false), 0);
 	poll_until(lab, &lab->link_changes, 2);
-	assert_false(lab->up || net_link_up(lab->net));
+	assert_false(lab->up || net_link_up(lab->base.net));
 
-	net_close(lab->net);
-	lab->net = NULL;
+	net_close(lab->base.net);
+	lab->base.net = NULL;
 	assert_true(lab_exists(TAP));
 }
 
@@ -192,8 +180,8 @@ static void ignores_others(void **state)
 	assert_int_equal(lab_delete("tap-other"), 0);
 	poll_for(lab, 20);
 	assert_int_equal(lab->link_changes, 0);
-	assert_true(net_link_up(lab->net));
-	assert_int_equal(net_mtu(lab->net), 1500);
+	assert_true(net_link_up(lab->base.net));
+	assert_int_equal(net_mtu(lab->base.net), 1500);
 }
 
 static void survives_removal(void **state)
@@ -207,28 +195,28 @@ static void survives_removal(void **state)
 	assert_int_equal(lab_add(TAP, IFF_TAP | IFF_NO_PI, -1), 0);
 	assert_int_equal(lab_set_up(TAP, true), 0);
 	open_tap(lab);
-	net_set_receive(lab->net, 0, true);
-	assert_true(net_link_up(lab->net));
+	net_set_receive(lab->base.net, 0, true);
+	assert_true(net_link_up(lab->base.net));
 	assert_int_equal(lab_delete(TAP), 0);
 	poll_until(lab, &lab->link_changes, 1);
-	assert_false(lab->up || net_link_up(lab->net));
-	assert_int_equal(lab->captured.count, 1);
-	assert_non_null(strstr(lab->captured.lines[0], "interface " TAP " was removed"));
+	assert_false(lab->up || net_link_up(lab->base.net));
+	assert_int_equal(lab->base.captured.count, 1);
+	assert_non_null(strstr(lab->base.captured.lines[0], "interface " TAP " was removed"));
 
 	/* the descriptor is in error for ever: the loop must not spin on it */
 	for (int i = 0; i < 5; i++)
-		event_loop_poll(lab->loop, 10);
+		event_loop_poll(lab->base.loop, 10);
 	clock_gettime(CLOCK_MONOTONIC, &before);
-	event_loop_poll(lab->loop, 100);
+	event_loop_poll(lab->base.loop, 100);
 	clock_gettime(CLOCK_MONOTONIC, &after);
 	assert_true((after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec >
 		    90000000);
 	fill_frame(frame, 1);
 	assert_false(sends(lab, iov, 2));
-	assert_int_equal(net_receive(lab->net, 0, iov, 2), -EBADFD);
-	net_set_receive(lab->net, 0, false);
-	net_set_receive(lab->net, 0, true);
-	assert_int_equal(lab->captured.count, 1);
+	assert_int_equal(net_receive(lab->base.net, 0, iov, 2), -EBADFD);
+	net_set_receive(lab->base.net, 0, false);
+	net_set_receive(lab->base.net, 0, true);
+	assert_int_equal(lab->base.captured.count, 1);
 	assert_int_equal(lab->link_changes, 1);
 }
 
@@ -250,12 +238,12 @@ static void sends_and_receives(void **state)
 	assert_int_equal(lab_receive(packets, seen, sizeof(seen), 1000), FRAME);
 	assert_memory_equal(seen, frame, FRAME);
 
-	assert_int_equal(net_receive(lab->net, 0, iov, 3), -EAGAIN);
+	assert_int_equal(net_receive(lab->base.net, 0, iov, 3), -EAGAIN);
 	fill_frame(frame, 0x22);
 	assert_int_equal(send(packets, frame, FRAME, 0), FRAME);
-	event_loop_poll(lab->loop, 20);
+	event_loop_poll(lab->base.loop, 20);
 	assert_int_equal(lab->readable, 0); /* reception is off at first */
-	net_set_receive(lab->net, 0, true);
+	net_set_receive(lab->base.net, 0, true);
 	poll_until(lab, &lab->readable, 1);
 	assert_int_equal(lab->length, HEADER + FRAME);
 	assert_memory_equal(lab->received, &(struct virtio_net_hdr_v1) { 0 }, HEADER - 2);
@@ -276,14 +264,14 @@ static void readable_until_taken(void **state)
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(send(packets, frame, FRAME, 0), FRAME);
 	lab->leave = true;
-	net_set_receive(lab->net, 0, true);
+	net_set_receive(lab->base.net, 0, true);
 	poll_until(lab, &lab->readable, 1);
-	event_loop_poll(lab->loop, 20);
+	event_loop_poll(lab->base.loop, 20);
 	assert_int_equal(lab->readable, 1);
 	lab->leave = false;
-	net_set_receive(lab->net, 0, true);
+	net_set_receive(lab->base.net, 0, true);
 	poll_until(lab, &lab->readable, 4); /* one frame each */
-	event_loop_poll(lab->loop, 20);
+	event_loop_poll(lab->base.loop, 20);
 	assert_int_equal(lab->readable, 4);
 	close(packets);
 }
@@ -338,9 +326,9 @@ static void batches(void **state)
 				iov[1 + piece] =
 					(struct iovec) { frames[i] + piece * (FRAME / pieces),
 							 FRAME / pieces };
-			refused += net_send(lab->net, 0, iov, (int)(1 + pieces)) < 0;
+			refused += net_send(lab->base.net, 0, iov, (int)(1 + pieces)) < 0;
 		}
-		lost = net_flush(lab->net, 0);
+		lost = net_flush(lab->base.net, 0);
 		assert_int_equal(lost + refused, (size + 3) / 7);
 		for (unsigned int i = 0; i < size; i++) {
 			if (i % 7 == 3)
@@ -348,7 +336,7 @@ static void batches(void **state)
 			assert_int_equal(lab_receive(packets, seen, sizeof(seen), 1000), FRAME);
 			assert_memory_equal(seen, frames[i], FRAME);
 		}
-		assert_int_equal(net_flush(lab->net, 0), 0);
+		assert_int_equal(net_flush(lab->base.net, 0), 0);
 	}
 	assert_int_equal(lab_receive(packets, seen, sizeof(seen), 10), -1);
 	close(packets);
@@ -370,17 +358,18 @@ static void offloads(void **state)
 
 	assert_int_equal(lab_add(TAP, IFF_TAP | IFF_NO_PI, -1), 0);
 	open_tap(lab);
-	all = net_offloads(lab->net);
+	all = net_offloads(lab->base.net);
 	assert_int_equal(all & (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6),
 			 TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6);
-	assert_int_equal(net_set_offload(lab->net, all), 0);
-	assert_int_equal(net_set_offload(lab->net, TUN_F_TSO4), -EINVAL); /* without checksums */
+	assert_int_equal(net_set_offload(lab->base.net, all), 0);
+	assert_int_equal(net_set_offload(lab->base.net, TUN_F_TSO4),
+			 -EINVAL); /* without checksums */
 	assert_true(segments(TAP));
-	assert_int_equal(net_set_offload(lab->net, TUN_F_CSUM), 0);
+	assert_int_equal(net_set_offload(lab->base.net, TUN_F_CSUM), 0);
 	assert_false(segments(TAP));
-	assert_int_equal(net_set_offload(lab->net, all), 0);
-	net_close(lab->net); /* the next to attach may not know of it */
-	lab->net = NULL;
+	assert_int_equal(net_set_offload(lab->base.net, all), 0);
+	net_close(lab->base.net); /* the next to attach may not know of it */
+	lab->base.net = NULL;
 	assert_false(segments(TAP));
 }
 
@@ -388,17 +377,17 @@ static void offloads(void **state)
 
 static void expect_refused(struct lab *lab, const char *tap, int fd, int error, const char *cause)
 {
-	unsigned int lines = lab->captured.count;
+	unsigned int lines = lab->base.captured.count;
 
 	errno = 0;
 	assert_null(open_backend(lab, tap, fd));
 	if (errno != error)
-		fail_msg("errno %d for: %s", errno, lab->captured.lines[lines]);
-	assert_int_equal(lab->captured.count, lines + 1);
-	assert_int_equal(lab->captured.levels[lines], LOG_LEVEL_ERROR);
-	if (!strstr(lab->captured.lines[lines], cause))
-		fail_msg("no \"%s\" in: %s", cause, lab->captured.lines[lines]);
-	print_message("  %s\n", lab->captured.lines[lines]);
+		fail_msg("errno %d for: %s", errno, lab->base.captured.lines[lines]);
+	assert_int_equal(lab->base.captured.count, lines + 1);
+	assert_int_equal(lab->base.captured.levels[lines], LOG_LEVEL_ERROR);
+	if (!strstr(lab->base.captured.lines[lines], cause))
+		fail_msg("no \"%s\" in: %s", cause, lab->base.captured.lines[lines]);
+	print_message("  %s\n", lab->base.captured.lines[lines]);
 }
 
 static void bad_names(void **state)
@@ -464,10 +453,10 @@ static void expect_refused_child(struct lab *lab, void (*drop)(void), int error,
 		drop();
 		if (open_backend(lab, TAP, -1))
 			_exit(1);
-		if (errno != error || lab->captured.count != 1)
+		if (errno != error || lab->base.captured.count != 1)
 			_exit(2);
-		fprintf(stderr, "  %s\n", lab->captured.lines[0]);
-		_exit(strstr(lab->captured.lines[0], cause) ? 0 : 3);
+		fprintf(stderr, "  %s\n", lab->base.captured.lines[0]);
+		_exit(strstr(lab->base.captured.lines[0], cause) ? 0 : 3);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
@@ -499,20 +488,20 @@ static void takes_descriptor(void **state)
 	uint8_t frame[FRAME];
 
 	assert_true(fd >= 0);
-	lab->net = open_backend(lab, NULL, fd);
-	assert_non_null(lab->net);
-	assert_false(net_link_up(lab->net)); /* whoever made it sets it up */
+	lab->base.net = open_backend(lab, NULL, fd);
+	assert_non_null(lab->base.net);
+	assert_false(net_link_up(lab->base.net)); /* whoever made it sets it up */
 	assert_int_equal(lab_set_up(TAP, true), 0);
 	poll_until(lab, &lab->link_changes, 1);
 	packets = lab_packet_socket(TAP, 0);
 	fill_frame(frame, 0x55);
-	net_set_receive(lab->net, 0, true);
+	net_set_receive(lab->base.net, 0, true);
 	assert_int_equal(send(packets, frame, FRAME, 0), FRAME);
 	poll_until(lab, &lab->readable, 1);
 	assert_int_equal(lab->length, HEADER + FRAME);
 	close(packets);
-	net_close(lab->net);
-	lab->net = NULL;
+	net_close(lab->base.net);
+	lab->base.net = NULL;
 	assert_int_equal(fcntl(fd, F_GETFD), -1); /* closed with it */
 }
 
@@ -528,10 +517,10 @@ static void descriptor_from_elsewhere(void **state)
 	close(here);
 	assert_true(fd >= 0);
 	assert_int_equal(lab_add(TAP, IFF_TAP | IFF_NO_PI, -1), 0); /* another one, down */
-	lab->net = open_backend(lab, NULL, fd);
-	assert_non_null(lab->net);
-	assert_true(net_link_up(lab->net));
-	assert_int_equal(net_mtu(lab->net), 0);
+	lab->base.net = open_backend(lab, NULL, fd);
+	assert_non_null(lab->base.net);
+	assert_true(net_link_up(lab->base.net));
+	assert_int_equal(net_mtu(lab->base.net), 0);
 }
 
 static void bad_descriptors(void **state)
@@ -554,8 +543,8 @@ static void bad_descriptors(void **state)
 		assert_int_equal(close(fd), 0); /* still ours */
 	}
 	fd = lab_open_tun(TAP, TAP_FLAGS);
-	lab->net = open_backend(lab, NULL, fd);
-	assert_non_null(lab->net);
+	lab->base.net = open_backend(lab, NULL, fd);
+	assert_non_null(lab->base.net);
 	expect_refused(lab, NULL, fd, EEXIST, "another device has this tap");
 	assert_true(fcntl(fd, F_GETFD) >= 0);
 }
@@ -570,14 +559,14 @@ static void header_size(void **state)
 		int size = 0;
 
 		open_tap(lab);
-		assert_int_equal(ioctl(net_queue_fd(lab->net, 0), TUNGETVNETHDRSZ, &size), 0);
+		assert_int_equal(ioctl(net_queue_fd(lab->base.net, 0), TUNGETVNETHDRSZ, &size), 0);
 		assert_int_equal(size, HEADER);
-		assert_int_equal(net_set_header_size(lab->net, 10), 0);
-		assert_int_equal(ioctl(net_queue_fd(lab->net, 0), TUNGETVNETHDRSZ, &size), 0);
+		assert_int_equal(net_set_header_size(lab->base.net, 10), 0);
+		assert_int_equal(ioctl(net_queue_fd(lab->base.net, 0), TUNGETVNETHDRSZ, &size), 0);
 		assert_int_equal(size, 10);
-		assert_int_equal(net_set_header_size(lab->net, 9), -EINVAL);
-		net_close(lab->net);
-		lab->net = NULL;
+		assert_int_equal(net_set_header_size(lab->base.net, 9), -EINVAL);
+		net_close(lab->base.net);
+		lab->base.net = NULL;
 	}
 }
 
@@ -587,9 +576,9 @@ static void set_queues(void **state)
 	struct lab *lab = *state;
 
 	open_tap(lab);
-	assert_int_equal(net_set_queues(lab->net, 0), -EINVAL);
-	assert_int_equal(net_set_queues(lab->net, 2), -EINVAL);
-	assert_int_equal(net_set_queues(lab->net, 1), 0);
+	assert_int_equal(net_set_queues(lab->base.net, 0), -EINVAL);
+	assert_int_equal(net_set_queues(lab->base.net, 2), -EINVAL);
+	assert_int_equal(net_set_queues(lab->base.net, 1), 0);
 }
 
 static void no_taps(void **state)

@@ -8,27 +8,18 @@
 #include <linux/virtio_net.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "net_internal.h"
+#include "unix_socket.h"
 #include "virtio.h"
 
 #define HEADER sizeof(struct virtio_net_hdr_v1)
 #define IOV 1024 /* IOV_MAX */
 
-/*
- * @local, @device, @inode: the file made by us, so that no other is removed; @local is "" while
- * there is none
- */
 struct net_dgram {
 	struct net_backend base;
-	int fd;
+	struct unix_socket local;
 	struct sockaddr_un peer;
-	char local[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
-	dev_t device;
-	ino_t inode;
 	struct event_source *source;
 	bool receiving;
 	struct iovec iov[IOV];
@@ -64,7 +55,7 @@ static int dgram_send(struct net_backend *base, unsigned int queue, const struct
 	if (count < 0)
 		return count;
 	message.msg_iovlen = (size_t)count;
-	return sendmsg(dgram->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return sendmsg(dgram->local.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 static ssize_t dgram_receive(struct net_backend *base, unsigned int queue, const struct iovec *iov,
@@ -83,7 +74,7 @@ static ssize_t dgram_receive(struct net_backend *base, unsigned int queue, const
 	if (sliced < 0)
 		return sliced;
 	message.msg_iovlen = (size_t)sliced;
-	len = recvmsg(dgram->fd, &message, MSG_DONTWAIT);
+	len = recvmsg(dgram->local.fd, &message, MSG_DONTWAIT);
 	if (len < 0)
 		return -errno;
 	return (ssize_t)iov_from_buf(iov, count, 0, &header, HEADER) + len;
@@ -106,99 +97,34 @@ static bool dgram_link_up(const struct net_backend *base)
 
 /* ---- Life cycle ---- */
 
-static int fill_address(const struct net_backend *net, const char *option, const char *path,
-			struct sockaddr_un *address)
-{
-	*address = (struct sockaddr_un) { .sun_family = AF_UNIX };
-	if (strlen(path) < sizeof(address->sun_path)) {
-		memcpy(address->sun_path, path, strlen(path) + 1);
-		return 0;
-	}
-	log_error(net->log, "%s: %s=%s: the path is too long (use at most %zu bytes)", net->what,
-		  option, path, sizeof(address->sun_path) - 1);
-	return -ENAMETOOLONG;
-}
-
-/* A socket that nobody has open any more is replaced. False: that is not what is there. */
-static bool remove_stale(const struct sockaddr_un *address)
-{
-	struct stat stat;
-	bool stale;
-	int fd;
-
-	if (lstat(address->sun_path, &stat) < 0)
-		return true; /* gone */
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || !S_ISSOCK(stat.st_mode))
-		stale = false;
-	else
-		stale = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
-			errno == ECONNREFUSED;
-	if (fd >= 0)
-		close(fd);
-	return stale && !unlink(address->sun_path);
-}
-
-static int dgram_bind(struct net_dgram *dgram, const char *local)
-{
-	const struct net_backend *net = &dgram->base;
-	struct sockaddr_un address;
-	struct stat stat;
-	int error = fill_address(net, "local", local, &address);
-
-	if (error)
-		return error;
-	error = bind(dgram->fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
-	if (error == -EADDRINUSE && remove_stale(&address))
-		error = bind(dgram->fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno
-											  : 0;
-	if (!error && lstat(local, &stat) < 0)
-		error = -errno;
-	if (error) {
-		errno = -error;
-		log_error(net->log, "%s: local=%s: cannot make the socket: %m (%s)", net->what,
-			  local,
-			  error == -EADDRINUSE ? "something else is there: use another path"
-					       : "use a path in a directory of yours");
-		return error;
-	}
-	memcpy(dgram->local, address.sun_path, sizeof(dgram->local));
-	dgram->device = stat.st_dev;
-	dgram->inode = stat.st_ino;
-	return 0;
-}
-
 static void dgram_close(struct net_backend *net)
 {
 	struct net_dgram *dgram = dgram_of(net);
-	struct stat stat;
 
 	event_remove(dgram->source);
-	if (dgram->local[0] && !lstat(dgram->local, &stat) && stat.st_dev == dgram->device &&
-	    stat.st_ino == dgram->inode)
-		unlink(dgram->local);
-	if (dgram->fd >= 0)
-		close(dgram->fd);
+	unix_socket_close(&dgram->local);
 }
 
 static int dgram_start(struct net_dgram *dgram, const struct net_config *config)
 {
 	const struct net_backend *net = &dgram->base;
-	int error = fill_address(net, "path", config->path, &dgram->peer);
+	int error = unix_socket_address(config->path, &dgram->peer);
+	char what[256];
 
+	if (error) {
+		log_error(net->log, "%s: path=%s: the path is too long, use at most %zu bytes",
+			  net->what, config->path, sizeof(dgram->peer.sun_path) - 1);
+		return error;
+	}
+	snprintf(what, sizeof(what), "%s: local=%s", net->what, config->local);
+	error = unix_socket_open_dgram(net->log, what, config->local, &dgram->local);
 	if (error)
 		return error;
-	dgram->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (dgram->fd >= 0) {
-		error = dgram_bind(dgram, config->local);
-		if (error)
-			return error;
-		dgram->source = event_add_fd(net->loop, dgram->fd, 0, net->lock, on_dgram, dgram);
-		if (dgram->source)
-			return 0;
-	}
+	dgram->source = event_add_fd(net->loop, dgram->local.fd, 0, net->lock, on_dgram, dgram);
+	if (dgram->source)
+		return 0;
 	error = -errno;
-	log_error(net->log, "%s: backend=dgram: cannot set up the socket: %m", net->what);
+	log_error(net->log, "%s: backend=dgram: cannot wait for frames: %m", net->what);
 	return error;
 }
 
@@ -207,7 +133,7 @@ static int dgram_open(struct net_backend *net, const struct net_config *config)
 	struct net_dgram *dgram = dgram_of(net);
 	int error;
 
-	dgram->fd = -1;
+	dgram->local.fd = -1;
 	if (!config->local) {
 		log_error(net->log,
 			  "%s: backend=dgram needs local=, the socket to receive on (give "
