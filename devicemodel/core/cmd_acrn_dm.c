@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "acrn_dm.h"
+#include "command_line.h"
 #include "commands.h"
 #include "options.h"
 
@@ -21,8 +22,6 @@
 #define ACRN_FLAG_IO_COMPLETION_POLLING BIT64(2)
 #define ACRN_FLAG_RT BIT64(4)
 #define ACRN_FLAG_PMU_PASSTHROUGH BIT64(11)
-
-#define LONG_ONLY 256 /* getopt's value of option i that has no letter: LONG_ONLY + i */
 
 /*
  * @letter: 0: it has none
@@ -373,19 +372,6 @@ static const struct option_row *row_find(int option)
 	return NULL;
 }
 
-static int bad_option(struct acrn_dm *dm, int option, char **argv)
-{
-	struct logger *log = &dm->launch->log;
-
-	if (option == ':')
-		log_error(log, "%s needs a value (acrn-dm --help)", argv[optind - 1]);
-	else if (optopt && optopt < LONG_ONLY)
-		log_error(log, "-%c: acrn-dm has no such option (acrn-dm --help)", optopt);
-	else
-		log_error(log, "%s: acrn-dm has no such option (acrn-dm --help)", argv[optind - 1]);
-	return -EINVAL;
-}
-
 static int row_apply(struct acrn_dm *dm, const struct option_row *row, const char *argument)
 {
 	char spelling[32];
@@ -409,8 +395,10 @@ static int parse_options(struct acrn_dm *dm, int argc, char **argv)
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, tables.letters, tables.longs, NULL)) != -1) {
 		const struct option_row *row = row_find(option);
-		int result = row && option != '?' && option != ':' ? row_apply(dm, row, optarg)
-								   : bad_option(dm, option, argv);
+		int result =
+			row && option != '?' && option != ':'
+				? row_apply(dm, row, optarg)
+				: command_bad_option(&dm->launch->log, "acrn-dm", option, argv);
 
 		if (result)
 			return result;

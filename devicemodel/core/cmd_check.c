@@ -105,16 +105,6 @@ static unsigned int device_count(void)
 	return count;
 }
 
-static bool device_exists(const char *name)
-{
-	const struct virtio_ops *ops;
-
-	for (unsigned int i = 0; (ops = virtio_device_get(i)); i++)
-		if (!strcmp(ops->name, name))
-			return true;
-	return false;
-}
-
 /* A device's name has neither a dot nor a slash in it. */
 static int check_subject(struct check_command *command, const char *subject)
 {
@@ -131,7 +121,7 @@ static int check_subject(struct check_command *command, const char *subject)
 		return virtio_plugin_load(&command->log, name)
 			       ? VM_END_BAD_ARGUMENTS
 			       : check_devices_from(command, first, subject + length);
-	if (device_exists(name))
+	if (virtio_device_find(subject))
 		return check_device(command, subject);
 	log_error(&command->log, "no virtio device is called %s (tenon devices lists them)", name);
 	return VM_END_BAD_ARGUMENTS;

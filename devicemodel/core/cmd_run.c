@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <stdio.h>
 
+#include "command_line.h"
 #include "commands.h"
 #include "launch.h"
 #include "options.h"
@@ -17,7 +18,7 @@
 #define MEMORY_MAX GIB(1024)
 
 enum {
-	OPT_HV = 256,
+	OPT_HV = LONG_ONLY,
 	OPT_NO_REBOOT,
 	OPT_LOG,
 	OPT_HUGE_PAGES,
@@ -107,19 +108,6 @@ static int parse_memory(struct launch *launch, const char *text)
 	return 0;
 }
 
-static int parse_level(struct launch *launch, const char *text)
-{
-	int level = logger_parse_level(text);
-
-	if (level < 0) {
-		log_error(&launch->log, "--log %s: not a level (error, warning, info, debug)",
-			  text);
-		return level;
-	}
-	launch->log.level = (enum log_level)level;
-	return 0;
-}
-
 static int parse_option(struct launch *launch, int option, const char *arg)
 {
 	uint64_t number = 0;
@@ -146,11 +134,10 @@ static int parse_option(struct launch *launch, int option, const char *arg)
 	case 'l':
 		return launch_add_uart(launch, arg);
 	case 'v':
-		if (launch->log.level < LOG_LEVEL_DEBUG)
-			launch->log.level++;
+		command_more_log(&launch->log);
 		return 0;
 	case OPT_LOG:
-		return parse_level(launch, arg);
+		return command_set_log_level(&launch->log, arg);
 	case OPT_HV:
 		launch_set_hv(launch, arg);
 		return 0;
@@ -171,17 +158,6 @@ static int parse_option(struct launch *launch, int option, const char *arg)
 	case OPT_PLUGIN:
 		return virtio_plugin_load(&launch->log, arg);
 	}
-	return -EINVAL;
-}
-
-static int bad_option(struct launch *launch, int option, char **argv)
-{
-	if (option == ':')
-		log_error(&launch->log, "%s needs a value (tenon run --help)", argv[optind - 1]);
-	else if (optopt && optopt < 256)
-		log_error(&launch->log, "-%c: unknown option (tenon run --help)", optopt);
-	else
-		log_error(&launch->log, "%s: unknown option (tenon run --help)", argv[optind - 1]);
 	return -EINVAL;
 }
 
@@ -222,8 +198,9 @@ static int parse_command_line(struct launch *launch, int argc, char **argv)
 			fputs(run_help, stdout);
 			return 1;
 		}
-		error = option == '?' || option == ':' ? bad_option(launch, option, argv)
-						       : parse_option(launch, option, optarg);
+		error = option == '?' || option == ':'
+				? command_bad_option(&launch->log, "tenon run", option, argv)
+				: parse_option(launch, option, optarg);
 		if (error)
 			return error;
 	}

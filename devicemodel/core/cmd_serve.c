@@ -5,13 +5,13 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "bus_error.h"
+#include "command_line.h"
 #include "commands.h"
 #include "dm.h"
 #include "iothread.h"
@@ -25,7 +25,7 @@
 #define PREFIX "virtio-"
 
 enum {
-	OPT_SOCKET = 256,
+	OPT_SOCKET = LONG_ONLY,
 	OPT_FD,
 	OPT_IOTHREAD,
 	OPT_PLUGIN,
@@ -119,20 +119,9 @@ struct serve {
 
 /* ---- Kinds of devices ---- */
 
-static const struct virtio_ops *kind_find(const char *spec)
-{
-	size_t length = strcspn(spec, ",");
-	const struct virtio_ops *ops;
-
-	for (unsigned int i = 0; (ops = virtio_device_get(i)); i++)
-		if (strlen(ops->name) == length && !strncmp(ops->name, spec, length))
-			return ops;
-	return NULL;
-}
-
 static const struct virtio_ops *kind_get(struct serve *serve, const char *spec)
 {
-	const struct virtio_ops *ops = kind_find(spec);
+	const struct virtio_ops *ops = virtio_device_find(spec);
 
 	if (!ops)
 		log_error(&serve->log,
@@ -152,7 +141,7 @@ static bool device_help(const char *spec)
 			printf("%-14s %s\n", ops->name, ops->summary);
 		return true;
 	}
-	ops = comma && !strcmp(comma, ",help") ? kind_find(spec) : NULL;
+	ops = comma && !strcmp(comma, ",help") ? virtio_device_find(spec) : NULL;
 	if (!ops)
 		return false;
 	printf("%s: %s\n", ops->name, ops->summary);
@@ -285,30 +274,18 @@ static int add_fd(struct serve *serve, const char *text)
 /* "blk" and "virtio-blk" are the same. */
 static int set_type(struct serve *serve, const char *type)
 {
-	const struct virtio_ops *ops = kind_find(type);
+	const struct virtio_ops *ops = virtio_device_find(type);
 	char name[NAME_SIZE];
 
 	snprintf(name, sizeof(name), "%s%s", PREFIX, type);
 	if (!ops)
-		ops = kind_find(name);
+		ops = virtio_device_find(name);
 	if (!ops) {
 		log_error(&serve->log,
 			  "--type %s: no virtio device is called so (tenon serve -s help)", type);
 		return -EINVAL;
 	}
 	serve->type = ops->name;
-	return 0;
-}
-
-static int parse_level(struct serve *serve, const char *text)
-{
-	int level = logger_parse_level(text);
-
-	if (level < 0) {
-		log_error(&serve->log, "--log %s: not a level (error, warning, info, debug)", text);
-		return level;
-	}
-	serve->log.level = (enum log_level)level;
 	return 0;
 }
 
@@ -326,7 +303,7 @@ static int parse_option(struct serve *serve, int option, const char *arg)
 	case OPT_PLUGIN:
 		return virtio_plugin_load(&serve->log, arg);
 	case OPT_LOG:
-		return parse_level(serve, arg);
+		return command_set_log_level(&serve->log, arg);
 	case OPT_TYPE:
 		return set_type(serve, arg);
 	case OPT_BLK_FILE:
@@ -339,20 +316,9 @@ static int parse_option(struct serve *serve, int option, const char *arg)
 		serve->capabilities = true;
 		return 0;
 	case 'v':
-		serve->log.level += serve->log.level < LOG_LEVEL_DEBUG;
+		command_more_log(&serve->log);
 		return 0;
 	}
-	return -EINVAL;
-}
-
-static int bad_option(struct serve *serve, int option, char **argv)
-{
-	if (option == ':')
-		log_error(&serve->log, "%s needs a value (tenon serve --help)", argv[optind - 1]);
-	else if (optopt && optopt < 256)
-		log_error(&serve->log, "-%c: unknown option (tenon serve --help)", optopt);
-	else
-		log_error(&serve->log, "%s: unknown option (tenon serve --help)", argv[optind - 1]);
 	return -EINVAL;
 }
 
@@ -426,8 +392,9 @@ static int parse_command_line(struct serve *serve, int argc, char **argv)
 			fputs(serve_help, stdout);
 			return 1;
 		}
-		error = option == '?' || option == ':' ? bad_option(serve, option, argv)
-						       : parse_option(serve, option, optarg);
+		error = option == '?' || option == ':'
+				? command_bad_option(&serve->log, "tenon serve", option, argv)
+				: parse_option(serve, option, optarg);
 		if (error)
 			return error;
 	}

@@ -246,6 +246,9 @@ void virtio_state_apply(struct virtio_common *vc, const struct virtio_common *st
 /** virtio_device_get() - the @index-th registered kind, NULL behind the last. */
 const struct virtio_ops *virtio_device_get(unsigned int index);
 
+/** virtio_device_find() - the kind that @spec begins with, up to its end or a comma; NULL: none. */
+const struct virtio_ops *virtio_device_find(const char *spec);
+
 extern const struct option_desc virtio_common_options[];
 
 #endif

@@ -82,21 +82,11 @@ static int make_listener(struct fuzz_front *front)
 	return fd;
 }
 
-static const struct virtio_ops *find_kind(const char *name)
-{
-	const struct virtio_ops *ops;
-
-	for (unsigned int i = 0; (ops = virtio_device_get(i)); i++)
-		if (!strcmp(ops->name, name))
-			return ops;
-	abort();
-}
-
 static struct fuzz_front *front_make(void)
 {
 	struct fuzz_front *front = calloc(1, sizeof(*front));
 	struct vhost_user_device_config config = {
-		.kind = find_kind("virtio-blk"),
+		.kind = virtio_device_find("virtio-blk"),
 		.options = "null:64K,queues=3,queue_size=64,packed=on,in_order=on,poll=off",
 		.name = "fuzz",
 	};

@@ -204,12 +204,9 @@ static uint32_t config_room(const struct virtio_driver *driver)
 
 static uint32_t config_size(const struct device_kind *kind)
 {
-	const struct virtio_ops *ops;
+	const struct virtio_ops *ops = virtio_device_find(kind->name);
 
-	for (unsigned int i = 0; (ops = virtio_device_get(i)); i++)
-		if (!strcmp(ops->name, kind->name))
-			return ops->cfgsize;
-	return 0;
+	return ops ? ops->cfgsize : 0;
 }
 
 /* Read all of it in all widths at all offsets; also where it ends, and across structures. */

@@ -79,19 +79,9 @@ static const struct virtio_transport_ops transport = {
 	.status_changed = status_changed,
 };
 
-static const struct virtio_ops *net_ops(void)
-{
-	const struct virtio_ops *ops;
-
-	for (unsigned int i = 0; (ops = virtio_device_get(i)); i++)
-		if (!strcmp(ops->name, "virtio-net"))
-			return ops;
-	return NULL;
-}
-
 static int link_device(struct guest *guest, const char *options)
 {
-	const struct virtio_ops *ops = net_ops();
+	const struct virtio_ops *ops = virtio_device_find("virtio-net");
 	struct virtio_common *vc = calloc(1, ops->priv_size);
 
 	assert_non_null(vc);

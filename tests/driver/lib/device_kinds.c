@@ -242,13 +242,11 @@ struct kind_bench *kind_bench_create(const struct device_kind *kind,
 
 static const struct virtio_ops *ops_of(const struct device_kind *kind)
 {
-	const struct virtio_ops *ops;
+	const struct virtio_ops *ops = virtio_device_find(kind->name);
 
-	for (unsigned int i = 0; (ops = virtio_device_get(i)); i++)
-		if (!strcmp(ops->name, kind->name))
-			return ops;
-	fail_msg("%s is not registered", kind->name);
-	return NULL;
+	if (!ops)
+		fail_msg("%s is not registered", kind->name);
+	return ops;
 }
 
 /* Front ends of tests come once. */

@@ -45,6 +45,17 @@ const struct virtio_ops *virtio_device_get(unsigned int index)
 	return NULL;
 }
 
+const struct virtio_ops *virtio_device_find(const char *spec)
+{
+	size_t length = strcspn(spec, ",");
+	const struct virtio_ops *ops;
+
+	for (unsigned int i = 0; (ops = virtio_device_get(i)); i++)
+		if (strlen(ops->name) == length && !memcmp(ops->name, spec, length))
+			return ops;
+	return NULL;
+}
+
 static bool name_valid(const char *name)
 {
 	size_t length = name ? strlen(name) : 0;
@@ -79,11 +90,9 @@ static const char *ops_fault(const struct virtio_ops *ops)
 static bool name_taken(const struct tenon_plugin *plugin, unsigned int index)
 {
 	const char *name = plugin->begin[index]->name;
-	const struct virtio_ops *ops;
 
-	for (unsigned int i = 0; (ops = virtio_device_get(i)); i++)
-		if (!strcmp(ops->name, name))
-			return true;
+	if (virtio_device_find(name))
+		return true;
 	for (unsigned int i = 0; i < index; i++)
 		if (!strcmp(plugin->begin[i]->name, name))
 			return true;
