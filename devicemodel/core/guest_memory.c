@@ -43,53 +43,34 @@ static int memory_open(struct logger *log, uint64_t size, bool huge)
 }
 
 /* Nothing is allocated yet: pages come as they are used, huge ones where the host has them. */
-static int memory_map_private(struct logger *log, struct guest_memory *memory)
+static void *region_map(const struct guest_memory *memory, const struct guest_memory_region *region,
+			bool huge)
 {
-	for (unsigned int i = 0; i < memory->count; i++) {
-		struct guest_memory_region *region = &memory->regions[i];
-		void *host = mmap(NULL, region->size, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	int flags = MAP_SHARED | (huge ? 0 : MAP_NORESERVE);
+	void *host;
 
-		if (host == MAP_FAILED) {
-			int error = -errno;
-
-			log_error(log, "guest memory: cannot map %llu MiB: %s (give less with -m)",
-				  (unsigned long long)(region->size >> 20), strerror(-error));
-			guest_memory_destroy(memory);
-			return error;
-		}
+	if (memory->private)
+		flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	host = mmap(NULL, region->size, PROT_READ | PROT_WRITE, flags, memory->fd,
+		    (off_t)region->fd_offset);
+	if (host == MAP_FAILED)
+		return NULL;
+	if (memory->private)
 		madvise(host, region->size, MADV_HUGEPAGE);
-		madvise(host, region->size, MADV_DONTDUMP);
-		region->host = host;
-		region->fd_offset = 0;
-	}
-	return 0;
+	madvise(host, region->size, MADV_DONTDUMP);
+	return host;
 }
 
-int guest_memory_create(struct logger *log, struct guest_memory *memory, bool huge)
+static int memory_map(struct logger *log, struct guest_memory *memory, bool huge)
 {
 	uint64_t offset = 0;
 
-	memory->total = 0;
-	for (unsigned int i = 0; i < memory->count; i++)
-		memory->total += memory->regions[i].size;
-	memory->private &= !huge;
-	if (memory->private)
-		return memory_map_private(log, memory);
-	memory->fd = memory_open(log, memory->total, huge);
-	if (memory->fd < 0) {
-		int error = memory->fd;
-
-		memory->fd = -1;
-		return error;
-	}
 	for (unsigned int i = 0; i < memory->count; i++) {
 		struct guest_memory_region *region = &memory->regions[i];
-		void *host =
-			mmap(NULL, region->size, PROT_READ | PROT_WRITE,
-			     MAP_SHARED | (huge ? 0 : MAP_NORESERVE), memory->fd, (off_t)offset);
 
-		if (host == MAP_FAILED) {
+		region->fd_offset = memory->private ? 0 : offset;
+		region->host = region_map(memory, region, huge);
+		if (!region->host) {
 			int error = -errno;
 
 			log_error(log,
@@ -97,15 +78,31 @@ int guest_memory_create(struct logger *log, struct guest_memory *memory, bool hu
 				  (unsigned long long)(region->size >> 20),
 				  huge ? " of huge pages" : "", strerror(-error),
 				  huge ? ", or reserve pages in /proc/sys/vm/nr_hugepages" : "");
-			guest_memory_destroy(memory);
 			return error;
 		}
-		madvise(host, region->size, MADV_DONTDUMP);
-		region->host = host;
-		region->fd_offset = offset;
 		offset += region->size;
 	}
 	return 0;
+}
+
+int guest_memory_create(struct logger *log, struct guest_memory *memory, bool huge)
+{
+	int error;
+
+	memory->total = 0;
+	for (unsigned int i = 0; i < memory->count; i++)
+		memory->total += memory->regions[i].size;
+	memory->private &= !huge;
+	memory->fd = memory->private ? -1 : memory_open(log, memory->total, huge);
+	if (memory->fd < 0 && !memory->private) {
+		error = memory->fd;
+		memory->fd = -1;
+		return error;
+	}
+	error = memory_map(log, memory, huge);
+	if (error)
+		guest_memory_destroy(memory);
+	return error;
 }
 
 void guest_memory_destroy(struct guest_memory *memory)
@@ -331,57 +328,55 @@ void *guest_memory_host(const struct guest_memory *memory, uint64_t gpa, uint64_
 	return region->host + (gpa - region->gpa);
 }
 
+/* What of [@gpa, @gpa + @len) lies in one piece from @gpa on. False: @gpa is no RAM. */
+static bool piece_find(const struct guest_memory *memory, uint64_t gpa, uint64_t len,
+		       struct iovec *piece)
+{
+	const struct guest_memory_region *region = region_find(memory, gpa);
+
+	if (!region)
+		return false;
+	piece->iov_base = region->host + (gpa - region->gpa);
+	piece->iov_len = MIN(len, region->size - (gpa - region->gpa));
+	return true;
+}
+
 int guest_memory_iov(const struct guest_memory *memory, uint64_t gpa, uint64_t len,
 		     struct iovec *iov, int max)
 {
+	struct iovec piece;
 	int count = 0;
 
-	while (len) {
-		const struct guest_memory_region *region = region_find(memory, gpa);
-		uint64_t part;
-
-		if (!region)
+	for (; len; gpa += piece.iov_len, len -= piece.iov_len) {
+		if (!piece_find(memory, gpa, len, &piece))
 			return -EFAULT;
 		if (count == max)
 			return -EMSGSIZE;
-		part = MIN(len, region->size - (gpa - region->gpa));
-		iov[count].iov_base = region->host + (gpa - region->gpa);
-		iov[count].iov_len = part;
-		count++;
-		gpa += part;
-		len -= part;
+		iov[count++] = piece;
 	}
 	return count;
 }
 
 static bool range_is_ram(const struct guest_memory *memory, uint64_t gpa, uint64_t len)
 {
-	while (len) {
-		const struct guest_memory_region *region = region_find(memory, gpa);
-		uint64_t part;
+	struct iovec piece;
 
-		if (!region)
+	for (; len; gpa += piece.iov_len, len -= piece.iov_len)
+		if (!piece_find(memory, gpa, len, &piece))
 			return false;
-		part = MIN(len, region->size - (gpa - region->gpa));
-		gpa += part;
-		len -= part;
-	}
 	return true;
 }
 
 int guest_memory_write(struct guest_memory *memory, uint64_t gpa, const void *from, uint64_t len)
 {
+	struct iovec piece;
+
 	if (!range_is_ram(memory, gpa, len))
 		return -EFAULT;
-	while (len) {
-		struct iovec iov;
-
-		if (guest_memory_iov(memory, gpa, len, &iov, 1) == -EFAULT)
-			return -EFAULT;
-		memcpy(iov.iov_base, from, iov.iov_len);
-		from = (const char *)from + iov.iov_len;
-		gpa += iov.iov_len;
-		len -= iov.iov_len;
+	for (; len && piece_find(memory, gpa, len, &piece);
+	     gpa += piece.iov_len, len -= piece.iov_len) {
+		memcpy(piece.iov_base, from, piece.iov_len);
+		from = (const char *)from + piece.iov_len;
 	}
 	return 0;
 }
