@@ -180,6 +180,16 @@ void vq_dirty_whole_ring(const struct vqueue_info *vq)
 
 /* ---- On and off ---- */
 
+static void dirty_free(struct vq_dirty *dirty)
+{
+	if (!dirty)
+		return;
+	for (uint32_t i = 0; i < dirty->count; i++)
+		free(dirty->chains[i].segments);
+	free(dirty->taking.segments);
+	free(dirty);
+}
+
 static struct vq_dirty *dirty_alloc(uint32_t count)
 {
 	struct vq_dirty *dirty = calloc(1, sizeof(*dirty) + count * sizeof(dirty->chains[0]));
@@ -197,10 +207,7 @@ static struct vq_dirty *dirty_alloc(uint32_t count)
 	}
 	if (complete)
 		return dirty;
-	for (uint32_t i = 0; i < count; i++)
-		free(dirty->chains[i].segments);
-	free(dirty->taking.segments);
-	free(dirty);
+	dirty_free(dirty);
 	return NULL;
 }
 
@@ -210,12 +217,7 @@ void vq_dirty_forget(struct vqueue_info *vq)
 
 	vq->dirty = NULL;
 	vq_choose_ops(vq);
-	if (!dirty)
-		return;
-	for (uint32_t i = 0; i < dirty->count; i++)
-		free(dirty->chains[i].segments);
-	free(dirty->taking.segments);
-	free(dirty);
+	dirty_free(dirty);
 }
 
 int vq_set_dirty_log(struct vqueue_info *vq, const struct dirty_log *log, uint64_t ring_gpa)

@@ -353,19 +353,26 @@ static bool reply_wanted(const struct vhost_user_device *device, const struct re
 	       vhost_user_has(device, VHOST_USER_PROTOCOL_F_REPLY_ACK);
 }
 
+static void log_refused(const struct vhost_user_device *device, const struct request *request,
+			int error)
+{
+	const char *rule = device->session.rule;
+
+	log_guest_of(device->log, device, "%s: front end: %s refused: %s", device->vc->name,
+		     request->name, rule[0] ? rule : strerror(-error));
+}
+
 /* 0: go on; -errno: hang up. */
 static int message_handle(struct vhost_user_device *device)
 {
-	struct vhost_user_session *session = &device->session;
-	struct vhost_user_message *message = &session->in;
+	struct vhost_user_message *message = &device->session.in;
 	const struct request *request = request_find(message->header.request);
 	int error = message_check(device, request, message);
 
 	if (!error)
 		error = request->handle(device, message);
 	if (error)
-		log_guest_of(device->log, device, "%s: front end: %s refused: %s", device->vc->name,
-			     request->name, session->rule[0] ? session->rule : strerror(-error));
+		log_refused(device, request, error);
 	if (reply_wanted(device, request)) {
 		vhost_user_answer_u64(device, error != 0);
 		error = 0;
@@ -399,9 +406,7 @@ static int session_serve(struct vhost_user_device *device)
 		session->rule[0] = '\0';
 		result = vhost_user_message_receive(device);
 		if (result < 0 && session->rule[0])
-			log_guest_of(device->log, device, "%s: front end: %s refused: %s",
-				     device->vc->name,
-				     request_find(session->in.header.request)->name, session->rule);
+			log_refused(device, request_find(session->in.header.request), result);
 		if (result > 0)
 			result = message_handle(device);
 	}
@@ -428,6 +433,7 @@ static void on_session(void *arg, uint32_t events)
 int vhost_user_session_begin(struct vhost_user_device *device, int fd)
 {
 	struct vhost_user_session *session = &device->session;
+	int error;
 
 	session->fd = fd;
 	session->source = virtio_add_event(device->vc, fd, EPOLLIN, on_session, device);
@@ -435,8 +441,9 @@ int vhost_user_session_begin(struct vhost_user_device *device, int fd)
 		log_debug(device->log, "%s: front end: it came", device->vc->name);
 		return 0;
 	}
+	error = -errno;
 	vhost_user_session_end(device);
-	return -errno;
+	return error;
 }
 
 /*

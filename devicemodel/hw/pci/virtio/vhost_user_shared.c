@@ -23,6 +23,19 @@ void vhost_user_seal(int fd)
 		return; /* a later look at its size is all there is */
 }
 
+static int map_shared(struct vhost_user_device *device, int fd, uint64_t offset, uint64_t size,
+		      struct guest_memory_map *map)
+{
+	int error = guest_memory_map(fd, offset, size, map);
+
+	if (!error)
+		return 0;
+	return vhost_user_refuse(device, "0x%llx bytes at 0x%llx cannot be mapped: %s",
+				 (unsigned long long)size, (unsigned long long)offset,
+				 error == -EINVAL ? "the file does not have them"
+						  : strerror(-error));
+}
+
 /* ---- Requests in flight ---- */
 
 /* The features tell the format, and are accepted by now or not to be had. */
@@ -75,13 +88,10 @@ static int inflight_map(struct vhost_user_device *device, int fd, uint64_t offse
 {
 	struct vhost_user_session *session = &device->session;
 	struct guest_memory_map map;
-	int error = guest_memory_map(fd, offset, size, &map);
+	int error = map_shared(device, fd, offset, size, &map);
 
 	if (error)
-		return vhost_user_refuse(device, "0x%llx bytes at 0x%llx cannot be mapped: %s",
-					 (unsigned long long)size, (unsigned long long)offset,
-					 error == -EINVAL ? "the file does not have them"
-							  : strerror(-error));
+		return error;
 	guest_memory_unmap(&session->inflight);
 	session->inflight = map;
 	session->inflight_count = inflight->queue_count;
@@ -140,12 +150,9 @@ int vhost_user_set_log_base(struct vhost_user_device *device, struct vhost_user_
 	int error;
 
 	vhost_user_seal(message->fds[0]);
-	error = guest_memory_map(message->fds[0], log->mmap_offset, log->mmap_size, &map);
+	error = map_shared(device, message->fds[0], log->mmap_offset, log->mmap_size, &map);
 	if (error)
-		return vhost_user_refuse(
-			device, "0x%llx bytes at 0x%llx cannot be mapped: %s",
-			(unsigned long long)log->mmap_size, (unsigned long long)log->mmap_offset,
-			error == -EINVAL ? "the file does not have them" : strerror(-error));
+		return error;
 	virtio_quiesce(device->vc);
 	guest_memory_unmap(&session->log_map);
 	session->log_map = map;
