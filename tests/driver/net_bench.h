@@ -77,4 +77,16 @@ static inline void bench_close(struct bench *bench)
 	bench->machine = NULL;
 }
 
+/* For teardown: a tap that a test made to stay goes too. */
+static inline int bench_end(void **state)
+{
+	struct bench *bench = *state;
+
+	bench_close(bench);
+	if (lab_ready && lab_exists(TAP))
+		lab_delete(TAP);
+	test_free(bench);
+	return 0;
+}
+
 #endif

@@ -210,8 +210,8 @@ static inline bool stack_is_arp(const struct stack *stack, uint8_t operation)
 	       stack->frame[21] == operation;
 }
 
-/* Who has the gateway's address? It becomes gateway_mac. */
-static inline void stack_arp(struct stack *stack)
+/* Who has the gateway's address? */
+static inline void stack_arp_ask(struct stack *stack)
 {
 	uint8_t request[ETH_ZLEN] = { 0 };
 
@@ -222,6 +222,12 @@ static inline void stack_arp(struct stack *stack)
 	put32(request + 28, stack->address);
 	put32(request + 38, stack->gateway);
 	stack_send(stack, request, sizeof(request));
+}
+
+/* The gateway's answer becomes gateway_mac. */
+static inline void stack_arp(struct stack *stack)
+{
+	stack_arp_ask(stack);
 	while (stack_receive(stack, DRIVER_TIMEOUT_MS)) {
 		if (!stack_is_arp(stack, 2))
 			continue;

@@ -3,8 +3,8 @@
  * Interrupts that others send (pci_irqfd.c): whatever the driver does to vectors, MSI-X and the
  * line, a signal on a queue's call_fd becomes the notification that the device would have sent.
  */
-#include <dirent.h>
 
+#include "../unit/open_descriptors.h"
 #include "relay_device.h"
 
 #define OTHER_DATA 0x7001
@@ -286,24 +286,12 @@ static void test_reset(void **state)
 	relay_bench_destroy(&bench);
 }
 
-static unsigned int open_files(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned int count = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count;
-}
-
 /* A driver that masks all day. */
 static void test_storm(void **state)
 {
 	struct relay_bench bench = bench_run(&relay_modern);
 	struct pci_function *pci = &bench.driver->pci;
-	unsigned int files = open_files();
+	unsigned int files = open_descriptors();
 	uint64_t line_count;
 
 	messages(&bench, data_of(&bench));
@@ -315,7 +303,7 @@ static void test_storm(void **state)
 	}
 	pci_msix_mask(pci, VECTOR, false);
 	assert_true(messages(&bench, data_of(&bench)) >= 1);
-	assert_int_equal(open_files(), files);
+	assert_int_equal(open_descriptors(), files);
 	assert_int_equal(bench.machine->captured.count, line_count);
 	relay_request(&bench, QUEUE, 1);
 	relay_bench_destroy(&bench);

@@ -14,15 +14,6 @@
 static const uint8_t mac_multi[] = { 0x01, 0x00, 0x5e, 0x01, 0x02, 0x03 };
 static const uint8_t mac_all[] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
 
-static int bench_teardown(void **state)
-{
-	struct bench *bench = *state;
-
-	bench_close(bench);
-	test_free(bench);
-	return 0;
-}
-
 static void bench_start(struct bench *bench, const struct driver_params *params,
 			const char *options, uint64_t without)
 {
@@ -700,7 +691,7 @@ static void test_specs(void **state)
 	assert_false(lab_exists(TAP));
 }
 
-#define BENCH_TEST(function) cmocka_unit_test_setup_teardown(function, bench_setup, bench_teardown)
+#define BENCH_TEST(function) cmocka_unit_test_setup_teardown(function, bench_setup, bench_end)
 
 int main(void)
 {

@@ -13,17 +13,6 @@
 #define FLOWS 12
 #define COMMANDS 50
 
-static int bench_teardown(void **state)
-{
-	struct bench *bench = *state;
-
-	bench_close(bench);
-	if (lab_ready && lab_exists(TAP))
-		lab_delete(TAP);
-	test_free(bench);
-	return 0;
-}
-
 static void bench_start(struct bench *bench, const struct driver_params *params, unsigned int pairs,
 			uint64_t without)
 {
@@ -355,7 +344,7 @@ static void test_interface(void **state)
 	driver_restart(bench->driver);
 }
 
-#define BENCH_TEST(function) cmocka_unit_test_setup_teardown(function, bench_setup, bench_teardown)
+#define BENCH_TEST(function) cmocka_unit_test_setup_teardown(function, bench_setup, bench_end)
 
 int main(void)
 {

@@ -22,17 +22,6 @@ static const uint8_t key[NET_RSS_KEY_MAX] = { 0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b
 /* What the device should do, of the same rules that unit tests check. */
 static struct net_rss expected;
 
-static int bench_teardown(void **state)
-{
-	struct bench *bench = *state;
-
-	bench_close(bench);
-	if (lab_ready && lab_exists(TAP))
-		lab_delete(TAP);
-	test_free(bench);
-	return 0;
-}
-
 static void bench_start(struct bench *bench, const struct driver_params *params,
 			const char *options, uint64_t without)
 {
@@ -352,7 +341,7 @@ static void test_saved(void **state)
 	test_free(memory);
 }
 
-#define BENCH_TEST(f) cmocka_unit_test_setup_teardown(f, bench_setup, bench_teardown)
+#define BENCH_TEST(f) cmocka_unit_test_setup_teardown(f, bench_setup, bench_end)
 
 int main(void)
 {

@@ -496,17 +496,8 @@ static void user_guest_does_not_receive(void **state)
 	user_start(bench, "");
 	stack_dhcp(stack);
 	stack_arp(stack);
-	for (unsigned int i = 0; i < 8000; i++) {
-		uint8_t request[ETH_ZLEN] = { 0 };
-
-		memset(request, 0xff, ETH_ALEN);
-		memcpy(request + ETH_ALEN, stack->mac, ETH_ALEN);
-		memcpy(request + 12, "\x08\x06\0\1\x08\0\6\4\0\1", 10);
-		memcpy(request + 22, stack->mac, ETH_ALEN);
-		put32(request + 28, stack->address);
-		put32(request + 38, stack->gateway);
-		stack_send(stack, request, sizeof(request));
-	}
+	for (unsigned int i = 0; i < 8000; i++)
+		stack_arp_ask(stack);
 	while (stack_receive(stack, 20))
 		;
 	stack_dhcp(stack);

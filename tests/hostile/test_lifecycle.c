@@ -3,8 +3,8 @@
  * The wrong order of things, for every kind of device: kicks before there is a ring and after it is
  * gone, resets with requests in flight, several processors at once. Class 9.
  */
-#include <dirent.h>
 
+#include "../unit/open_descriptors.h"
 #include "hostile.h"
 
 #define COMMON_QUEUE_RESET 0x3a /* virtio 1.4, 4.1.4.3 */
@@ -18,18 +18,6 @@ static void kick_all(struct virtio_driver *driver)
 		driver->queues[i].index = (uint16_t)i;
 		driver->interface->notify(driver, &driver->queues[i]);
 	}
-}
-
-static unsigned int open_descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned int count = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count;
 }
 
 /* The simple request, as often as the queue takes it; nobody waits for the answers. */

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "event_loop.h"
+#include "open_descriptors.h"
 
 #define MS UINT64_C(1000000)
 
@@ -516,15 +517,6 @@ static void test_destroy_leaves_descriptors_open(void **state)
 	event_loop_destroy(loop);
 	assert_int_equal(fcntl(watch.fd, F_GETFD) >= 0, 1);
 	close(watch.fd);
-}
-
-static unsigned int open_descriptors(void)
-{
-	unsigned int count = 0;
-
-	for (int fd = 0; fd < 1024; fd++)
-		count += fcntl(fd, F_GETFD) >= 0;
-	return count;
 }
 
 static void test_no_descriptor_is_lost(void **state)

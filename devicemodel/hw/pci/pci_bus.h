@@ -35,6 +35,13 @@ struct pci_bus {
 /* The bits of CONFIG_ADDRESS that are there: the two low ones are reserved, the lane is the data port's. */
 #define PCI_CONFIG_ADDRESS_MASK 0x80fffffcU
 
+/* Does an access of @size bytes at @offset touch the @len bytes at @base? */
+static inline bool pci_cfg_touches(unsigned int offset, unsigned int size, unsigned int base,
+				   unsigned int len)
+{
+	return offset < base + len && base < offset + size;
+}
+
 /* pci_access.c: the mechanisms by which the guest reaches config space */
 int pci_access_create(struct pci_bus *pci) __must_check;
 void pci_access_destroy(struct pci_bus *pci);

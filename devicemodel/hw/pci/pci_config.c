@@ -103,11 +103,6 @@ uint32_t pci_cfg_read(struct pci_vdev *dev, unsigned int offset, unsigned int si
 	return value;
 }
 
-static bool overlaps(unsigned int offset, unsigned int size, unsigned int base, unsigned int len)
-{
-	return offset < base + len && base < offset + size;
-}
-
 static void cfg_merge(struct pci_vdev *dev, unsigned int offset, unsigned int size, uint32_t value)
 {
 	for (unsigned int i = 0; i < size; i++) {
@@ -132,8 +127,8 @@ void pci_cfg_write(struct pci_vdev *dev, unsigned int offset, unsigned int size,
 	pthread_mutex_unlock(&dev->lock);
 
 	/* Moving a BAR waits for accesses in flight, which take dev->lock. */
-	if (overlaps(offset, size, PCI_COMMAND, 2) ||
-	    overlaps(offset, size, PCI_BASE_ADDRESS_0, 4 * PCI_BARS))
+	if (pci_cfg_touches(offset, size, PCI_COMMAND, 2) ||
+	    pci_cfg_touches(offset, size, PCI_BASE_ADDRESS_0, 4 * PCI_BARS))
 		pci_bars_update(dev);
 	pthread_mutex_unlock(&dev->pci->config_lock);
 }

@@ -343,22 +343,18 @@ void pci_emul_msix_twrite(struct pci_vdev *dev, uint64_t offset, unsigned int si
 
 /* ---- all of them ---- */
 
-static bool written(unsigned int offset, unsigned int size, unsigned int base, unsigned int len)
-{
-	return base && offset < base + len && offset + size > base;
-}
-
 void pci_intr_config_write(struct pci_vdev *dev, unsigned int offset, unsigned int size,
 			   uint32_t value,
 			   void (*merge)(struct pci_vdev *dev, unsigned int offset,
 					 unsigned int size, uint32_t value))
 {
-	bool msi = written(offset, size, dev->msi.cap, MSI_CAP_LEN);
-	bool msix = written(offset, size, dev->msix.cap, PCI_CAP_MSIX_SIZEOF);
+	bool msi = dev->msi.cap && pci_cfg_touches(offset, size, dev->msi.cap, MSI_CAP_LEN);
+	bool msix =
+		dev->msix.cap && pci_cfg_touches(offset, size, dev->msix.cap, PCI_CAP_MSIX_SIZEOF);
 
 	pthread_mutex_lock(&dev->intr_lock);
 	merge(dev, offset, size, value);
-	if (msi || msix || written(offset, size, PCI_COMMAND, 2))
+	if (msi || msix || pci_cfg_touches(offset, size, PCI_COMMAND, 2))
 		lintr_update(dev);
 	if (msi && pci_msi_enabled(dev))
 		msi_flush(dev);

@@ -194,7 +194,6 @@ static void net_cfgwrite(void *dev, uint32_t offset, uint32_t size, uint32_t val
 
 /* ---- Life cycle ---- */
 
-/* Legacy drivers too (3.1.2). Before it user space serves those that cannot wait for it. */
 /*
  * A front end of vhost-user may keep the control queue to itself (QEMU does): then the rings that
  * it enables say which pairs are in use.
@@ -214,6 +213,7 @@ static void net_follow_rings(struct virtio_net *net)
 	net_set_pairs(net, MAX(count, 1));
 }
 
+/* Legacy drivers too (3.1.2). Before it user space serves those that cannot wait for it. */
 static void net_set_status(void *dev, uint8_t status)
 {
 	net_follow_rings(dev);
