@@ -53,10 +53,26 @@ void vm_io(struct vmctx *ctx, struct io_request *request)
 		io_space_read(space, request->addr, request->size, &request->value);
 }
 
+/* How much is asked for: a VM that ends or begins anew need not go to sleep, or wake, before. */
+static unsigned int request_weight(enum vm_request request)
+{
+	switch (request) {
+	case VM_REQUEST_NONE:
+		return 0;
+	case VM_REQUEST_SUSPEND:
+	case VM_REQUEST_WAKE:
+		return 1;
+	default:
+		return 2;
+	case VM_REQUEST_INTERNAL:
+		return 3;
+	}
+}
+
 void vm_request(struct vmctx *ctx, enum vm_request request, unsigned int value)
 {
 	pthread_mutex_lock(&ctx->request_lock);
-	if (ctx->request == VM_REQUEST_NONE || request == VM_REQUEST_INTERNAL) {
+	if (request_weight(request) > request_weight(ctx->request)) {
 		ctx->request = request;
 		ctx->request_value = value;
 	}
@@ -157,6 +173,9 @@ static int vm_reset(struct vmctx *ctx)
 	vm_request_done(ctx, VM_REQUEST_RESET);
 	vm_reset_devices(ctx);
 	vm_sleep_end(ctx);
+	/* The press of the power button is gone with the guest that was to take it. */
+	if (ctx->stop_signals)
+		event_set_timer(ctx->press_timer, PRESS_AGAIN_NS, PRESS_AGAIN_NS);
 	error = vm_reset_cpus(ctx);
 	if (error)
 		return error;

@@ -143,7 +143,11 @@ int vm_run(struct vmctx *ctx);
 /** vm_destroy() - stop and free everything of @ctx; NULL is harmless. */
 void vm_destroy(struct vmctx *ctx);
 
-/** vm_request() - ask for @request; any thread, also a vCPU's, never blocks. The first of several wins, except that nothing overrides INTERNAL. @value: of DEBUG_EXIT; of CRASH: enum vm_crash */
+/**
+ * vm_request() - ask for @request; any thread, also a vCPU's, never blocks. The first of several wins, but
+ * whatever ends or resets the VM wins over SUSPEND and WAKE, and INTERNAL over all.
+ * @value: of DEBUG_EXIT; of CRASH: enum vm_crash
+ */
 void vm_request(struct vmctx *ctx, enum vm_request request, unsigned int value);
 
 /** vm_request_pending() - is there a request that was not carried out yet? Any thread. */

@@ -278,6 +278,9 @@ static void test_requests(void **state)
 	assert_int_equal(take_request(f), VM_REQUEST_RESET);
 	assert_string_equal(ask(f, fd, "wake"), "ok\n");
 	assert_int_equal(take_request(f), VM_REQUEST_WAKE);
+	assert_string_equal(ask(f, fd, "wake"), "ok\n");
+	assert_string_equal(ask(f, fd, "reset"), "ok\n");
+	assert_int_equal(take_request(f), VM_REQUEST_RESET);
 	f->ctx->suspended = false;
 	assert_int_equal(event_set_events(f->ctx->request_source, EPOLLIN), 0);
 

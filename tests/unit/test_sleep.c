@@ -385,6 +385,48 @@ static void test_reset(void **state)
 	assert_trace("");
 }
 
+/* What came while the VM was on its way to sleep, or out of it, is more than that. */
+static void test_reset_on_the_way(void **state)
+{
+	struct fixture *f = *state;
+
+	suspend(f, 0x1000);
+	trace[0] = '\0';
+	f->hv.no_cpus = true;
+	vm_request(f->ctx, VM_REQUEST_WAKE, 0);
+	vm_request(f->ctx, VM_REQUEST_RESET, 0);
+	turn(f);
+	assert_trace("pause device-reset resume reset start ");
+	assert_false(vm_suspended(f->ctx));
+	assert_false(vm_request_pending(f->ctx));
+}
+
+static void test_crash_on_the_way(void **state)
+{
+	struct fixture *f = *state;
+
+	set_vector(f, 0);
+	pm_out(f, PM1A_CNT_PORT, 1 << 13 | PM_SLEEP_TYPE_S3 << 10);
+	vm_request(f->ctx, VM_REQUEST_CRASH, VM_CRASH_TRIPLE_FAULT);
+	turn(f);
+	assert_ended(f, VM_END_CRASH);
+}
+
+/* A press that the reset swallowed is made again: the next kernel is asked as well. */
+static void test_power_button_over_reset(void **state)
+{
+	struct fixture *f = *state;
+
+	f->hv.no_cpus = true;
+	vm_power_button(f->ctx);
+	vm_request(f->ctx, VM_REQUEST_RESET, 0);
+	turn(f);
+	assert_int_equal(pm_status(f) & PWRBTN, 0);
+	for (int i = 0; i < 80 && !(pm_status(f) & PWRBTN); i++)
+		event_loop_poll(f->ctx->main_loop, 50);
+	assert_int_equal(pm_status(f) & PWRBTN, PWRBTN);
+}
+
 static void test_reset_ends(void **state)
 {
 	struct fixture *f = *state;
@@ -413,6 +455,9 @@ int main(void)
 		sleep_test(test_second_signal),
 		sleep_test(test_kill),
 		sleep_test(test_reset),
+		sleep_test(test_reset_on_the_way),
+		sleep_test(test_crash_on_the_way),
+		sleep_test(test_power_button_over_reset),
 		sleep_test(test_reset_ends),
 	};
 
