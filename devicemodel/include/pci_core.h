@@ -47,6 +47,7 @@ struct pci_kind {
  * @vdev_save: write what the core does not know of, in sections of @place; -EBUSY if not quiesced
  * @vdev_load: decode and check that in memory of @reader's; @staged is then handed to vdev_apply
  * @vdev_apply: what was saved is in force, config space and BARs follow; cannot fail
+ * @vdev_applied: config space has followed
  */
 struct pci_vdev_ops {
 	bool (*kind)(unsigned int index, struct pci_kind *kind);
@@ -68,6 +69,7 @@ struct pci_vdev_ops {
 	int (*vdev_load)(struct pci_vdev *dev, struct state_reader *reader, const char *place,
 			 void **staged);
 	void (*vdev_apply)(struct pci_vdev *dev, void *staged);
+	void (*vdev_applied)(struct pci_vdev *dev);
 };
 
 /** struct pci_bar - one base address register. */

@@ -205,6 +205,50 @@ static void test_not_routable(void **state)
 	assert_false(vm->level[4]);
 }
 
+/* The SCI shares its line with functions that a guest routes to it. */
+static void test_sci_shared(void **state)
+{
+	struct fake_vm *vm = *state;
+	struct pci_vdev *dev = add(vm, "1,test-line");
+
+	set_config(vm, 0x61, 1, PM_SCI_GSI);
+	assert_line(dev, true);
+	fake_vm_out(vm, PM1A_EVT_PORT + 2, 2, 0x0100);
+	pm_power_button(vm->ctx.platform->pm);
+	fake_vm_out(vm, PM1A_EVT_PORT, 2, 0x0100);
+	assert_true(vm->level[PM_SCI_GSI]);
+	pm_power_button(vm->ctx.platform->pm);
+	assert_line(dev, false);
+	assert_true(vm->level[PM_SCI_GSI]);
+	fake_vm_out(vm, PM1A_EVT_PORT, 2, 0x0100);
+	assert_false(vm->level[PM_SCI_GSI]);
+}
+
+/* What is in the bridge's registers after a load is how lines are routed. */
+static void test_state(void **state)
+{
+	struct fake_vm *vm = *state;
+	struct pci_vdev *three = add(vm, "3,test-line");
+	struct state_writer *writer = state_writer_create(&vm->log.log);
+	struct state_reader *reader;
+	const uint8_t *bytes;
+	size_t len;
+
+	set_config(vm, 0x63, 1, 10);
+	assert_int_equal(pci_save_devices(&vm->ctx, writer), 0);
+	bytes = state_finish(writer, &len);
+	set_config(vm, 0x63, 1, 0x80);
+	reader = state_reader_open(&vm->log.log, bytes, len);
+	assert_non_null(reader);
+	assert_int_equal(pci_load_devices(&vm->ctx, reader), 0);
+	assert_int_equal(state_commit(reader), 0);
+	assert_int_equal(config(vm, 0x63, 1), 10);
+	assert_line(three, true);
+	assert_true(vm->level[10]);
+	state_reader_close(reader);
+	state_writer_destroy(writer);
+}
+
 static void test_reset(void **state)
 {
 	struct fake_vm *vm = *state;
@@ -244,6 +288,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		pirq_test(test_bridge),	      pirq_test(test_ioapic_only), pirq_test(test_routed),
 		pirq_test(test_not_routable), pirq_test(test_reset),	   pirq_test(test_elcr),
+		pirq_test(test_sci_shared),   pirq_test(test_state),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -59,9 +59,15 @@ static void bridge_cfgwritten(struct pci_vdev *dev, unsigned int offset, unsigne
 				       pci_get_cfgdata8(dev, route_register(i)));
 }
 
+static void bridge_applied(struct pci_vdev *dev)
+{
+	bridge_cfgwritten(dev, 0, PCI_CFG_SIZE);
+}
+
 static const struct pci_vdev_ops bridge_ops = {
 	.kind = bridge_kind,
 	.vdev_init = bridge_init,
 	.vdev_cfgwritten = bridge_cfgwritten,
+	.vdev_applied = bridge_applied,
 };
 PCI_DEVICE_TYPE(bridge_ops);

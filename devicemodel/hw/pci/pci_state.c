@@ -185,6 +185,8 @@ static void function_apply(void *object, void *arg)
 	pthread_mutex_lock(&dev->intr_lock);
 	state_apply(&function_state, dev, &staged->dev);
 	pthread_mutex_unlock(&dev->intr_lock);
+	if (dev->dev_ops->vdev_applied)
+		dev->dev_ops->vdev_applied(dev);
 	pci_lintr_update(dev);
 	pci_irqfds_update(dev);
 	pthread_mutex_unlock(&dev->lock);

@@ -91,7 +91,7 @@ static void pm_update_sci(struct pm *pm)
 	if (level == pm->sci_level)
 		return;
 	pm->sci_level = level;
-	(void)vm_irq_line(pm->ctx, PM_SCI_GSI, level);
+	platform_irq(pm->ctx, PM_SCI_GSI, PLATFORM_IRQ_DEFAULT, level);
 }
 
 static void on_pm_timer(void *arg, uint32_t expirations)
