@@ -3,6 +3,7 @@
  * What a front end shares and lies about: memory tables, inflight regions, dirty logs; and files that it
  * makes shorter while they are in use.
  */
+#include "../../devicemodel/hw/pci/virtio/vq_inflight_region.h"
 #include "hostile.h"
 
 static struct front_end *begin(struct hostile *hostile)
@@ -322,6 +323,55 @@ static void inflight_of_another_format(void **state)
 	hostile_serve_one(hostile, 1);
 }
 
+/* A ring that moved where no memory is, and starts again smaller: nothing is left of what it held. */
+static void moved_ring_with_inflight(void **state)
+{
+	struct hostile *hostile = hostile_create(state);
+	struct front_end *front = begin(hostile);
+	struct served *served = hostile->served;
+	struct vhost_user_vring_addr nowhere = { .desc = 16, .avail = 16, .used = 16 };
+	struct inflight_packed *region;
+	struct driver_queue *queue;
+
+	assert_int_equal(front_begin(front), 0);
+	served->driver = front_driver_open(front, &served_packed);
+	assert_true(driver_negotiate(served->driver, served->driver->offered));
+	assert_int_equal(front_inflight_get(front, 4, 128), 0);
+	region = front->inflight_memory;
+	region->heads.version = INFLIGHT_VERSION;
+	region->heads.desc_num = region->heads.free_head = region->heads.old_free_head = 128;
+	region->used.wrap = region->used.old_wrap = 1;
+	for (uint16_t i = 0; i < 128; i++)
+		region->desc[i] = (struct inflight_packed_desc) {
+			.inflight = 1, .num = 1, .last = i, .counter = i
+		};
+	assert_int_equal(front_inflight_set(front), 0);
+	assert_int_equal(front_share_memory(front), 0);
+	for (uint16_t i = 0; i < 4; i++) {
+		driver_queue_prepare(served->driver, i, 128);
+		front->rings[i].base = 0x80008000;
+	}
+	for (uint16_t i = 2; i < 4; i++) {
+		assert_int_equal(front_ring_start(front, driver_queue(served->driver, i)), 0);
+		assert_int_equal(front_ring_enable(front, i, true), 0);
+	}
+	nowhere.index = 2; /* so that the device breaks, and what ring 0 is given back stays */
+	assert_int_equal(front_send(front, VHOST_USER_SET_VRING_ADDR, &nowhere, sizeof(nowhere),
+				    NULL, 0, true),
+			 0);
+	queue = driver_queue(served->driver, 0);
+	assert_int_equal(front_ring_start(front, queue), 0);
+	assert_int_equal(front_ring_enable(front, 0, true), 0);
+	nowhere.index = 0;
+	assert_int_equal(front_send(front, VHOST_USER_SET_VRING_ADDR, &nowhere, sizeof(nowhere),
+				    NULL, 0, true),
+			 0);
+	driver_queue_prepare(served->driver, 0, 2);
+	front_ring_start(front, queue);
+	finish(hostile, "a ring that moved");
+	hostile_serve_one(hostile, 1);
+}
+
 /* ---- The dirty log ---- */
 
 static void log_lies(void **state)
@@ -454,6 +504,7 @@ int main(void)
 		HOSTILE_TEST(inflight_lies),
 		HOSTILE_TEST(inflight_nonsense),
 		HOSTILE_TEST(inflight_of_another_format),
+		HOSTILE_TEST(moved_ring_with_inflight),
 		HOSTILE_TEST(log_lies),
 		HOSTILE_TEST(log_without_log),
 		HOSTILE_TEST(truncated_memory),

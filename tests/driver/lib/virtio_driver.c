@@ -174,7 +174,7 @@ static void ring_place(struct virtio_driver *driver, struct ring *ring)
 		return;
 	}
 	ring->device_gpa = guest_alloc(driver->machine, used, 4);
-	ring->desc_gpa = guest_alloc(driver->machine, desc, 16);
+	ring->desc_gpa = guest_alloc(driver->machine, desc, MAX(driver->params.desc_align, 16));
 	ring->driver_gpa = guest_alloc(driver->machine, avail, 4);
 }
 

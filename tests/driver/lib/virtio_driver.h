@@ -29,6 +29,7 @@ struct driver_params {
 	bool event_idx;
 	bool msix;
 	bool ioeventfd;
+	uint64_t desc_align; /* of modern descriptor rings; 0: as little as is allowed */
 	uint64_t extra; /* features to accept of those in DRIVER_FEATURES_ASKED */
 };
 

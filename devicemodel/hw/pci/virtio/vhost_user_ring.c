@@ -82,14 +82,18 @@ static int ring_locate(struct vhost_user_device *device, struct vhost_user_ring 
 	return 0;
 }
 
+/* The log address is the used ring's; a packed ring's used elements are in the descriptor ring. */
 static int ring_log(struct vhost_user_device *device, struct vhost_user_ring *ring)
 {
 	bool ring_too = ring->addr.flags & BIT32(VHOST_USER_VRING_F_LOG);
+	struct vqueue_info *vq = ring->vq;
 
 	if (!(device->session.features & BIT64(VHOST_USER_F_LOG_ALL)))
-		return vq_set_dirty_log(ring->vq, NULL, UINT64_MAX);
-	return vq_set_dirty_log(ring->vq, &device->session.log,
-				ring_too ? ring->addr.log : UINT64_MAX);
+		return vq_set_dirty_log(vq, NULL, UINT64_MAX);
+	return vq_set_dirty_log(vq, &device->session.log,
+				!ring_too    ? UINT64_MAX
+				: vq->packed ? vq->desc_addr
+					     : ring->addr.log);
 }
 
 static int ring_attach_inflight(struct vhost_user_device *device, struct vhost_user_ring *ring)
@@ -228,8 +232,7 @@ static void ring_move(struct vhost_user_device *device, struct vhost_user_ring *
 		error = queue_map(device, ring);
 	if (!error)
 		return;
-	ring->base = ring_base(vq);
-	vq->enabled = false;
+	queue_stop(device, ring);
 	virtio_device_error(device->vc, vq, "its ring is not in memory any more");
 }
 
@@ -369,7 +372,11 @@ int vhost_user_set_vring_kick(struct vhost_user_device *device, struct vhost_use
 	return ring_update(device, ring);
 }
 
-/* Who runs the queue in our place has to be told of the new one: it starts anew. */
+/*
+ * Who runs the queue in our place has to be told of the new one: it starts anew. What was signalled
+ * to the one before may have been in vain (QEMU's own while interrupts are masked, a dead process's),
+ * and with EVENT_IDX would not be said again: so say it once too often.
+ */
 int vhost_user_set_vring_call(struct vhost_user_device *device, struct vhost_user_message *message)
 {
 	struct vhost_user_ring *ring = ring_of_fd(device, message);
@@ -381,8 +388,10 @@ int vhost_user_set_vring_call(struct vhost_user_device *device, struct vhost_use
 	if (offloaded)
 		virtio_quiesce(device->vc);
 	vhost_user_signal_close(&ring->call);
-	if (message->fd_count)
+	if (message->fd_count) {
 		ring->call = vhost_user_signal_make(vhost_user_take_fd(message));
+		vhost_user_signal_send(&ring->call);
+	}
 	if (offloaded)
 		virtio_resume(device->vc);
 	return 0;
