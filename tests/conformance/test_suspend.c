@@ -238,6 +238,24 @@ static void test_broken_is_not_suspended(void **state)
 	clause_comes_back(test);
 }
 
+/* A device that breaks while it is suspended stays suspended, and broken, until it is reset. */
+static void test_broken_while_suspended(void **state)
+{
+	struct kind_case *test = run(state);
+	struct virtio_driver *driver = test->driver;
+
+	suspend(test);
+	driver_common_out(driver, VIRTIO_PCI_COMMON_Q_SELECT, 2, test->queue->index);
+	driver_common_out(driver, COMMON_QUEUE_RESET, 2, 1);
+	driver_common_out(driver, VIRTIO_PCI_COMMON_Q_DESCLO, 8, UINT64_C(1) << 45);
+	driver_common_out(driver, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+	assert_true(clause_broken(driver));
+	write_status(driver, driver_status(driver) | VIRTIO_CONFIG_S_DRIVER_OK);
+	assert_int_equal(driver_status(driver) & (SUSPEND | VIRTIO_CONFIG_S_DRIVER_OK), SUSPEND);
+	assert_true(clause_broken(driver));
+	clause_comes_back(test);
+}
+
 int main(void)
 {
 	static const struct clause_test tests[] = {
@@ -256,6 +274,8 @@ int main(void)
 		{ "VM stopped while suspended", test_quiesced_while_suspended, KIND_AXIS_ALL,
 		  for_modern },
 		{ "suspend of a broken device", test_broken_is_not_suspended, KIND_AXIS_ALL,
+		  for_modern },
+		{ "broken while suspended", test_broken_while_suspended, KIND_AXIS_INTERFACE,
 		  for_modern },
 	};
 

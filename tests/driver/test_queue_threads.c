@@ -8,9 +8,11 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "../unit/open_descriptors.h"
 #include "iothread.h"
 #include "lanes_device.h"
 
@@ -649,6 +651,36 @@ static void test_no_kicks(void **state)
 	bench_destroy(bench);
 }
 
+/* However many descriptors there are too few, it is said. */
+static void test_short_of_descriptors(void **state)
+{
+	struct machine *machine = machine_create(NULL);
+	struct rlimit before, limit;
+	struct pci_vdev *dev = NULL;
+	unsigned int failures = 0, errors;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	for (limit = before, limit.rlim_cur = open_descriptors(); !dev; limit.rlim_cur++) {
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		machine_log_clear(machine);
+		dev = pci_add_device(machine->ctx, "4,virtio-blk,null:1M,queues=2");
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+		if (dev)
+			break;
+		errors = 0;
+		for (unsigned int i = 0; i < machine->captured.count; i++)
+			errors += machine->captured.levels[i] == LOG_LEVEL_ERROR;
+		if (!errors)
+			fail_msg("no line with a limit of %lu descriptors",
+				 (unsigned long)limit.rlim_cur);
+		failures++;
+		machine_poll(
+			machine); /* timers that were removed keep their descriptors until then */
+	}
+	assert_true(failures > 3);
+	machine_destroy(machine);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -657,6 +689,7 @@ int main(void)
 		cmocka_unit_test(test_named_threads_of_another_device),
 		cmocka_unit_test(test_unknown_thread),
 		cmocka_unit_test(test_no_threads),
+		cmocka_unit_test(test_short_of_descriptors),
 		cmocka_unit_test(test_no_kicks),
 		cmocka_unit_test(test_ioeventfd),
 		cmocka_unit_test(test_traps),

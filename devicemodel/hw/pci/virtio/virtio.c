@@ -363,17 +363,20 @@ static void virtio_unsuspend(struct virtio_common *vc)
 /* True if the write was about SUSPEND and is done with. */
 static bool status_suspend(struct virtio_common *vc, uint8_t status)
 {
-	if (!virtio_has_feature(vc, VIRTIO_F_SUSPEND) || vc->status & VIRTIO_CONFIG_S_NEEDS_RESET)
-		return false;
+	bool broken = vc->status & VIRTIO_CONFIG_S_NEEDS_RESET;
+
 	if (vc->suspended) {
-		if (status & VIRTIO_CONFIG_S_DRIVER_OK)
+		if (status & VIRTIO_CONFIG_S_DRIVER_OK && !broken)
 			virtio_unsuspend(vc);
 		return true;
 	}
 	/* Ignored before the device is initialised (3.4.2-1). */
-	if (!(status & VIRTIO_CONFIG_S_SUSPEND) || !(vc->status & VIRTIO_CONFIG_S_DRIVER_OK))
+	if (!virtio_has_feature(vc, VIRTIO_F_SUSPEND) || broken ||
+	    !(status & VIRTIO_CONFIG_S_SUSPEND) || !(vc->status & VIRTIO_CONFIG_S_DRIVER_OK))
 		return false;
-	virtio_suspend(vc);
+	virtio_pending_finish(vc); /* it may turn out to be broken */
+	if (!(vc->status & VIRTIO_CONFIG_S_NEEDS_RESET))
+		virtio_suspend(vc);
 	return true;
 }
 

@@ -223,8 +223,12 @@ int virtio_threads_start(struct virtio_common *vc)
 
 	if (vc->queues_alone) {
 		vc->pending_timer = event_add_timer(vc->loop, vc->lock, on_pending_timer, vc);
-		if (!vc->pending_timer)
-			return -errno;
+		if (!vc->pending_timer) {
+			error = -errno;
+			log_error(vc->log, "%s: cannot make a timer: %s (raise ulimit -n)",
+				  vc->name, strerror(-error));
+			return error;
+		}
 	}
 	if (vc->opt_poll == VIRTIO_POLL_OFF || vc->kicks_elsewhere || !vc->loop)
 		return 0;
