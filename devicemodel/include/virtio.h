@@ -231,6 +231,7 @@ struct virtio_common {
 	uint8_t config_generation;
 	bool features_final;
 	bool quiesced;
+	bool bus_lost; /* the driver said that it may not reach memory: as if quiesced */
 	bool running; /* rings may be used: DRIVER_OK (or a legacy driver), not broken, not quiesced */
 	bool kicks_elsewhere; /* set by init: somebody else hears of the driver's kicks (VBS-K) */
 	bool legacy_driver; /* driven through the legacy interface since the last reset */

@@ -232,6 +232,12 @@ void virtio_queue_poll_update(struct vqueue_info *vq);
 
 /* Saved states (virtio_state.c): the core's part, the queues and the device's own. */
 
+/**
+ * virtio_set_bus() - may the device reach memory (PCI: Bus Master)? While it may not it is as if
+ * quiesced, until the driver resets it. vc->lock held.
+ */
+void virtio_set_bus(struct virtio_common *vc, bool granted);
+
 /** virtio_state_save() - @vc, which is quiesced, as of @place ("00:03.0"). -EBUSY if it is not. */
 int virtio_state_save(struct virtio_common *vc, struct state_writer *writer,
 		      const char *place) __must_check;

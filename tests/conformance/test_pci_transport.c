@@ -199,6 +199,42 @@ static void test_interfaces_take_turns(void **state)
 	assert_false(virtio_has_feature(clause_device(test), VIRTIO_F_VERSION_1));
 }
 
+/*
+ * A driver that takes the bus away is left alone until it gives it back, or resets the device: all
+ * that Linux does about its devices before kexec, if their drivers do nothing.
+ */
+static void test_bus_master(void **state)
+{
+	struct kind_case *test = kind_case_run(state);
+	struct pci_function *pci = &test->driver->pci;
+	struct kind_buffer buffer;
+
+	for (unsigned int round = 0; round < 3; round++) {
+		kind_request(test->kind, test->driver);
+		clause_interrupted(test->driver);
+		pci_command(pci, 0, PCI_COMMAND_MASTER);
+		assert_true(clause_add(test, &buffer, test));
+		driver_kick(test->queue);
+		machine_poll(test->machine);
+		pci_quiesce_devices(test->machine->ctx);
+		pci_resume_devices(test->machine->ctx);
+		machine_poll(test->machine);
+		assert_false(driver_pending(test->queue));
+		assert_true(kind_buffer_untouched(&buffer, test->machine));
+		assert_false(clause_interrupted(test->driver));
+		pci_quiesce_devices(test->machine->ctx);
+		pci_command(pci, PCI_COMMAND_MASTER, 0);
+		machine_poll(test->machine);
+		assert_false(driver_pending(test->queue)); /* the VM's stop holds */
+		pci_resume_devices(test->machine->ctx);
+		assert_ptr_equal(driver_wait_buf(test->queue, NULL, DRIVER_TIMEOUT_MS), test);
+	}
+	/* Who never sets the bit, as old drivers do, is served as well. */
+	pci_command(pci, 0, PCI_COMMAND_MASTER);
+	driver_restart(test->driver);
+	kind_request(test->kind, test->driver);
+}
+
 static bool for_line(const struct driver_params *params)
 {
 	return !params->msix;
@@ -219,6 +255,7 @@ int main(void)
 		  NULL },
 		{ "legacy queues before DRIVER_OK", test_legacy_before_driver_ok, KIND_AXIS_LEGACY,
 		  NULL },
+		{ "bus master", test_bus_master, KIND_AXIS_ALL, NULL },
 		{ "interfaces take turns", test_interfaces_take_turns, KIND_AXIS_LEGACY, NULL },
 	};
 

@@ -168,14 +168,18 @@ void virtio_queue_reset(struct virtio_common *vc, struct vqueue_info *vq)
 
 /* ---- status and features ---- */
 
+static bool virtio_held(const struct virtio_common *vc)
+{
+	return vc->quiesced || vc->suspended || vc->bus_lost;
+}
+
 /* All locks held. */
 static void virtio_update_running(struct virtio_common *vc)
 {
 	bool started =
 		vc->status & VIRTIO_CONFIG_S_DRIVER_OK || (vc->legacy_driver && vc->features_final);
 
-	vc->running = started && !vc->quiesced && !vc->suspended &&
-		      !(vc->status & VIRTIO_CONFIG_S_NEEDS_RESET);
+	vc->running = started && !virtio_held(vc) && !(vc->status & VIRTIO_CONFIG_S_NEEDS_RESET);
 	for (unsigned int i = 0; i < vc->nvq; i++)
 		virtio_queue_poll_update(&vc->vqs[i]);
 }
@@ -255,6 +259,7 @@ void virtio_reset_dev(struct virtio_common *vc)
 	vc->status = 0;
 	vc->legacy_driver = false;
 	vc->features_final = false;
+	vc->bus_lost = false;
 	virtio_config_release(vc);
 	virtio_update_running(vc);
 	vc->transport->status_changed(vc);
@@ -332,16 +337,31 @@ static void virtio_scan_queues(struct virtio_common *vc)
 		vq_notify_device(vc, &vc->vqs[i]);
 }
 
+/* Nothing is in flight, and nothing is done, until the last @reason for that is gone. */
+static void virtio_hold(struct virtio_common *vc, bool *reason)
+{
+	if (vc->ops->quiesce && !virtio_held(vc))
+		vc->ops->quiesce(vc);
+	*reason = true;
+	virtio_update_running(vc);
+}
+
+static void virtio_let_go(struct virtio_common *vc, bool *reason)
+{
+	*reason = false;
+	virtio_update_running(vc);
+	if (vc->ops->resume && !virtio_held(vc))
+		vc->ops->resume(vc);
+	virtio_scan_queues(vc);
+}
+
 /* virtio 1.4, 3.4.2: nothing in flight, then SUSPEND shows and DRIVER_OK does not. */
 static void virtio_suspend(struct virtio_common *vc)
 {
-	if (vc->ops->quiesce)
-		vc->ops->quiesce(vc);
+	virtio_hold(vc, &vc->suspended);
 	memcpy(vc->config_shown, vc->config, vc->ops->cfgsize);
-	vc->suspended = true;
 	vc->status |= VIRTIO_CONFIG_S_SUSPEND;
 	vc->status &= (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK;
-	virtio_update_running(vc);
 	vc->transport->status_changed(vc);
 }
 
@@ -355,9 +375,7 @@ static void virtio_unsuspend(struct virtio_common *vc)
 	vc->transport->status_changed(vc);
 	if (held) /* 3.4.2-5 */
 		vc->transport->notify_config(vc);
-	if (vc->ops->resume)
-		vc->ops->resume(vc);
-	virtio_scan_queues(vc);
+	virtio_let_go(vc, &vc->suspended);
 }
 
 /* True if the write was about SUSPEND and is done with. */
@@ -531,10 +549,7 @@ void virtio_quiesce(struct virtio_common *vc)
 		return;
 	virtio_lock_queues(vc);
 	virtio_pending_finish(vc); /* what is saved now must be whole */
-	if (vc->ops->quiesce && !vc->suspended)
-		vc->ops->quiesce(vc);
-	vc->quiesced = true;
-	virtio_update_running(vc);
+	virtio_hold(vc, &vc->quiesced);
 	virtio_unlock_queues(vc);
 }
 
@@ -543,10 +558,20 @@ void virtio_resume(struct virtio_common *vc)
 	if (!vc->quiesced)
 		return;
 	virtio_lock_queues(vc);
-	vc->quiesced = false;
-	virtio_update_running(vc);
-	if (vc->ops->resume && !vc->suspended)
-		vc->ops->resume(vc);
-	virtio_scan_queues(vc);
+	virtio_let_go(vc, &vc->quiesced);
+	virtio_unlock_queues(vc);
+}
+
+void virtio_set_bus(struct virtio_common *vc, bool granted)
+{
+	/* Who has not begun has nothing to be stopped, and need not know of this. */
+	if (granted != vc->bus_lost || (!granted && !vc->status))
+		return;
+	virtio_lock_queues(vc);
+	virtio_pending_finish(vc);
+	if (granted)
+		virtio_let_go(vc, &vc->bus_lost);
+	else
+		virtio_hold(vc, &vc->bus_lost);
 	virtio_unlock_queues(vc);
 }

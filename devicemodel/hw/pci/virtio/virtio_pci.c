@@ -186,9 +186,33 @@ static void virtio_pci_bar_moved(struct pci_vdev *dev, int baridx, bool enabled,
 	virtio_kicks_update(vp);
 }
 
+static bool bus_master(const struct virtio_pci *vp)
+{
+	return pci_get_cfgdata16(vp->dev, PCI_COMMAND) & PCI_COMMAND_MASTER;
+}
+
+/* That the bit is cleared counts, not that it is clear: old drivers never set it. */
+void virtio_pci_command_changed(struct virtio_pci *vp)
+{
+	if (vp->bus_master == bus_master(vp))
+		return;
+	vp->bus_master = !vp->bus_master;
+	virtio_set_bus(vp->vc, vp->bus_master);
+}
+
 static void virtio_pci_reset(struct pci_vdev *dev)
 {
-	virtio_pci_reset_state(dev->arg);
+	struct virtio_pci *vp = dev->arg;
+
+	virtio_pci_reset_state(vp);
+	vp->bus_master = false;
+}
+
+static void virtio_pci_applied(struct pci_vdev *dev)
+{
+	struct virtio_pci *vp = dev->arg;
+
+	vp->bus_master = bus_master(vp);
 }
 
 static void virtio_pci_quiesce(struct pci_vdev *dev)
@@ -357,5 +381,6 @@ static const struct pci_vdev_ops virtio_pci_ops = {
 	.vdev_save = virtio_pci_save,
 	.vdev_load = virtio_pci_load,
 	.vdev_apply = virtio_pci_apply,
+	.vdev_applied = virtio_pci_applied,
 };
 PCI_DEVICE_TYPE(virtio_pci_ops);

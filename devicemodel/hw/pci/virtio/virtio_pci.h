@@ -36,6 +36,7 @@ struct virtio_pci {
 	uint16_t queue_select;
 	uint16_t config_vector;
 	unsigned int cfg_cap;
+	bool bus_master; /* as of the last write of the command register */
 	uint64_t legacy_addr, modern_addr;
 };
 
@@ -87,6 +88,9 @@ uint8_t virtio_isr_read(struct virtio_pci *vp);
 
 /** virtio_status_write() - status register of either interface; 0 resets. */
 void virtio_status_write(struct virtio_pci *vp, uint8_t status);
+
+/** virtio_pci_command_changed() - the PCI command register was perhaps written. */
+void virtio_pci_command_changed(struct virtio_pci *vp);
 
 /* virtio_pci_legacy.c */
 int virtio_set_io_bar(struct virtio_pci *vp, int baridx) __must_check;

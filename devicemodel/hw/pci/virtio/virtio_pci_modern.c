@@ -296,4 +296,5 @@ void virtio_pci_cfg_written(struct pci_vdev *dev, unsigned int offset, unsigned 
 {
 	if (cfg_window_touched(dev->arg, offset, size))
 		cfg_window_access(dev->arg, true);
+	virtio_pci_command_changed(dev->arg);
 }

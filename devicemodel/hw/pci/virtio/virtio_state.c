@@ -36,6 +36,7 @@ static const struct state_field common_fields[] = {
 	{ COMMON(legacy_driver) },
 	{ COMMON(status) },
 	{ COMMON(suspended) },
+	{ COMMON(bus_lost) },
 	{ COMMON(config_event_held) },
 	{ COMMON(isr), .max = 3 },
 	{ COMMON(config_generation) },
