@@ -6,6 +6,8 @@
 #ifndef TENON_TESTS_LANES_DEVICE_H
 #define TENON_TESTS_LANES_DEVICE_H
 
+#include <unistd.h>
+
 #include "virtio_driver.h"
 #include "virtio_transport.h"
 
@@ -221,6 +223,15 @@ static inline void lanes_apply_features(void *dev)
 	lanes_all_held(dev);
 }
 
+/* The switch takes its time, and whatever it does is done with nobody else in the device. */
+static inline int lanes_offload(void *dev, bool on)
+{
+	lanes_all_held(dev);
+	usleep(200);
+	lanes_all_held(dev);
+	return 0;
+}
+
 /* It has a lock of its own all the same. */
 static inline bool lanes_queue_alone(void *dev, uint16_t index)
 {
@@ -266,6 +277,7 @@ VIRTIO_DEVICE(virtio_lanes, {
 	.resume = lanes_resume, .qnotify = lanes_qnotify, .queue_reset = lanes_queue_reset,
 	.cfgread = lanes_cfgread, .cfgwrite = lanes_cfgwrite, .set_status = lanes_set_status,
 	.apply_features = lanes_apply_features, .queue_alone = lanes_queue_alone,
+	.offload = lanes_offload,
 });
 /* clang-format on */
 

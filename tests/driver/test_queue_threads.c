@@ -384,6 +384,16 @@ static void do_config(struct bench *bench)
 	pci_in(&bench->driver->pci, PCI_COMMAND, 4);
 }
 
+/* As the control socket does. */
+static void do_offload(struct bench *bench)
+{
+	bool on = rand_r(&bench->seed) % 2;
+
+	pthread_mutex_lock(&bench->dev->lock);
+	assert_int_equal(bench->dev->dev_ops->vdev_offload(bench->dev, on), 0);
+	pthread_mutex_unlock(&bench->dev->lock);
+}
+
 static const struct action {
 	const char *name;
 	void (*run)(struct bench *bench);
@@ -397,6 +407,7 @@ static const struct action {
 	{ "vectors", do_vectors },
 	{ "configuration", do_config },
 	{ "configuration again", do_config },
+	{ "an offload switch", do_offload },
 };
 
 #define ACTIONS_NS UINT64_C(1500000000)

@@ -244,11 +244,18 @@ static int virtio_pci_offloaded(struct pci_vdev *dev)
 static int virtio_pci_vdev_offload(struct pci_vdev *dev, bool on)
 {
 	struct virtio_pci *vp = dev->arg;
+	struct virtio_common *vc = vp->vc;
+	int error;
 
-	if (vp->vc->ops->offload)
-		return vp->vc->ops->offload(vp->vc, on);
-	log_error(vp->vc->log, "%s: the kernel has no vhost for this kind of device", dev->name);
-	return -ENOTSUP;
+	if (!vc->ops->offload) {
+		log_error(vc->log, "%s: the kernel has no vhost for this kind of device",
+			  dev->name);
+		return -ENOTSUP;
+	}
+	virtio_lock_queues(vc);
+	error = vc->ops->offload(vc, on);
+	virtio_unlock_queues(vc);
+	return error;
 }
 
 /* virtio 1.4, 4.1.2 */
