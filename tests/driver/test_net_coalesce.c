@@ -361,6 +361,23 @@ static void test_resets(void **state)
 	expect_used(bench, RX, 1);
 }
 
+/* A transmit queue that comes anew is no matter of the receive queue's. */
+static void test_transmit_queue_reset(void **state)
+{
+	struct bench *bench = *state;
+
+	bench_start(bench, &usual, 0);
+	driver_common_out(bench->driver, VIRTIO_PCI_COMMON_Q_SELECT, 2, TX);
+	driver_common_out(bench->driver, 58 /* queue_reset */, 2, 1);
+	receive_frames(bench, 1);
+	expect_used(bench, RX, 1);
+	driver_queue_setup(bench->driver, TX, 0);
+	receive_frames(bench, 1);
+	expect_used(bench, RX, 1);
+	send_frames(bench, 1);
+	expect_used(bench, TX, 1);
+}
+
 /* Who asked not to be notified is not, however long it takes. */
 static void test_suppressed(void **state)
 {
@@ -414,9 +431,11 @@ static void test_quiesce(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_packets),    TEST(test_usecs),       TEST(test_zero),
-		TEST(test_set_all),    TEST(test_refused),     TEST(test_resets),
-		TEST(test_suppressed), TEST(test_no_deadlock), TEST(test_quiesce),
+		TEST(test_packets),    TEST(test_usecs),
+		TEST(test_zero),       TEST(test_set_all),
+		TEST(test_refused),    TEST(test_resets),
+		TEST(test_suppressed), TEST(test_no_deadlock),
+		TEST(test_quiesce),    TEST(test_transmit_queue_reset),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -240,7 +240,13 @@ static void test_not_negotiated(void **state)
 	}
 }
 
-/* A receive queue that is reset and set up again goes on; the others do all the while. */
+static void queue_reset(struct bench *bench, unsigned int queue)
+{
+	driver_common_out(bench->driver, VIRTIO_PCI_COMMON_Q_SELECT, 2, queue);
+	driver_common_out(bench->driver, VIRTIO_PCI_COMMON_Q_RESET, 2, 1);
+}
+
+/* A queue that is reset and set up again goes on; the others do all the while. */
 static void test_queue_reset(void **state)
 {
 	struct bench *bench = *state;
@@ -249,8 +255,7 @@ static void test_queue_reset(void **state)
 	assert_int_equal(set_pairs(bench, PAIRS), VIRTIO_NET_OK);
 	for (unsigned int pair = 0; pair < PAIRS; pair++)
 		rx_fill(bench, RX(pair));
-	driver_common_out(bench->driver, VIRTIO_PCI_COMMON_Q_SELECT, 2, RX(1));
-	driver_common_out(bench->driver, VIRTIO_PCI_COMMON_Q_RESET, 2, 1);
+	queue_reset(bench, RX(1));
 	for (unsigned int pair = 0; pair < PAIRS; pair += 2) {
 		transmit(bench, pair, (uint8_t)pair);
 		wire_send(bench, (uint8_t)pair);
@@ -259,6 +264,9 @@ static void test_queue_reset(void **state)
 	driver_queue_setup(bench->driver, RX(1), 0);
 	rx_fill(bench, RX(1));
 	transmit(bench, 1, 77);
+	wire_send(bench, 77);
+	assert_int_equal(rx_take(bench, RX(1), DRIVER_TIMEOUT_MS), 77);
+	queue_reset(bench, TX(1));
 	wire_send(bench, 77);
 	assert_int_equal(rx_take(bench, RX(1), DRIVER_TIMEOUT_MS), 77);
 }

@@ -79,9 +79,10 @@ static void net_queue_reset(void *dev, struct vqueue_info *vq)
 	if (!pair)
 		return;
 	net_vhost_stop(net);
-	if (vq->index % NET_PAIR_QUEUES == NET_QUEUE_RX)
+	if (vq->index % NET_PAIR_QUEUES == NET_QUEUE_RX) {
 		net_rx_stop(pair, false);
-	net_set_receive(net->backend, pair->index, net->rss.active); /* for the other queues */
+		net_set_receive(net->backend, pair->index, net->rss.active); /* for other queues */
+	}
 	net_queue_came_anew(net, vq);
 }
 
