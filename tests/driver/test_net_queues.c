@@ -271,6 +271,42 @@ static void test_queue_reset(void **state)
 	assert_int_equal(rx_take(bench, RX(1), DRIVER_TIMEOUT_MS), 77);
 }
 
+/*
+ * A driver whose rings say how many pairs are used, as behind a vhost-user front end: the next one
+ * says so by a command, which counts however early it comes.
+ */
+static void test_by_rings_until_reset(void **state)
+{
+	struct bench *bench = *state;
+	struct driver_params legacy = { .legacy = true };
+
+	bench_start(bench, &usual, PAIRS, 0);
+	driver_set_status(bench->driver, 0);
+	driver_close(bench->driver);
+	bench->driver = driver_open(bench->machine, SLOT, &usual);
+	assert_true(driver_negotiate(bench->driver, bench->driver->offered));
+	for (uint16_t queue = 0; queue <= TX(1); queue++)
+		driver_queue_setup(bench->driver, queue, 0);
+	driver_set_status(bench->driver, VIRTIO_CONFIG_S_DRIVER_OK);
+	rx_fill(bench, RX(1));
+	transmit(bench, 1, 33);
+	wire_send(bench, 33);
+	assert_int_equal(rx_take(bench, RX(1), DRIVER_TIMEOUT_MS), 33);
+	driver_set_status(bench->driver, 0);
+	driver_close(bench->driver);
+
+	bench->driver = driver_open(bench->machine, SLOT, &legacy);
+	assert_true(driver_negotiate(bench->driver, bench->driver->offered));
+	for (uint16_t queue = 0; queue <= CONTROL; queue++)
+		driver_queue_setup(bench->driver, queue, 0);
+	assert_int_equal(set_pairs(bench, 2), VIRTIO_NET_OK);
+	driver_set_status(bench->driver, VIRTIO_CONFIG_S_DRIVER_OK);
+	rx_fill(bench, RX(1));
+	transmit(bench, 1, 44);
+	wire_send(bench, 44);
+	assert_int_equal(rx_take(bench, RX(1), DRIVER_TIMEOUT_MS), 44);
+}
+
 /* One line each, and nothing left behind. */
 static void test_specs(void **state)
 {
@@ -357,12 +393,19 @@ static void test_interface(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		BENCH_TEST(test_offered),	 BENCH_TEST(test_steering),
-		BENCH_TEST(test_first_only),	 BENCH_TEST(test_fewer_and_more),
-		BENCH_TEST(test_refused),	 BENCH_TEST(test_many_commands),
-		BENCH_TEST(test_not_negotiated), BENCH_TEST(test_queue_reset),
-		BENCH_TEST(test_specs),		 BENCH_TEST(test_in_use),
-		BENCH_TEST(test_interface),	 BENCH_TEST(test_sent_before_used),
+		BENCH_TEST(test_offered),
+		BENCH_TEST(test_steering),
+		BENCH_TEST(test_first_only),
+		BENCH_TEST(test_fewer_and_more),
+		BENCH_TEST(test_refused),
+		BENCH_TEST(test_many_commands),
+		BENCH_TEST(test_not_negotiated),
+		BENCH_TEST(test_queue_reset),
+		BENCH_TEST(test_specs),
+		BENCH_TEST(test_in_use),
+		BENCH_TEST(test_interface),
+		BENCH_TEST(test_sent_before_used),
+		BENCH_TEST(test_by_rings_until_reset),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, NULL);

@@ -230,6 +230,7 @@ static void net_reset(void *dev)
 	net_stop_receiving(net, false);
 	net_notify_reset(net);
 	net->vhost.blocked = false;
+	net->pairs_by_rings = false;
 	net_set_pairs(net, 1); /* virtio 1.4, 5.1.9.5.6.2 */
 	net_ctrl_reset(net);
 	net->header_size = sizeof(struct virtio_net_hdr_v1);
