@@ -266,6 +266,53 @@ static void test_queue_reset(void **state)
 	assert_int_equal(rx_take(bench, RX(lost), DRIVER_TIMEOUT_MS), 1);
 }
 
+/* What was on its way to a pair when it went out of use takes no buffers of it. */
+static void test_mail_of_unused_pair(void **state)
+{
+	struct net_rss_choice choice = choice_make(1, 0); /* all to queue 1 */
+	struct bench *bench = *state;
+	struct virtio_net *net;
+	uint16_t pairs = 1;
+
+	bench_start(bench, &usual, ",queues=4", 0);
+	net = *(struct virtio_net **)((char *)bench->dev->arg + sizeof(void *));
+	fill_all(bench);
+	assert_int_equal(configure(bench, &choice), VIRTIO_NET_OK);
+	transmit(bench, 0, 1); /* the answer comes by the tap's first queue */
+	wire_send(bench, 1);
+	event_loop_poll(bench->machine->ctx->io_loop, 0);
+	assert_true(net_mail_waits(&net->pairs[1].rx.mail));
+	assert_int_equal(set_pairs_of(bench, CONTROL, &pairs, 2), VIRTIO_NET_OK);
+	machine_poll(bench->machine);
+	assert_int_equal(net->pairs_used, 1);
+	assert_int_equal(net->pairs[1].rx.chain_count, 0);
+}
+
+/* A queue of a pair that is not in use comes anew as any other (5.1.9.5.10.6). */
+static void test_reset_of_unused_pair(void **state)
+{
+	struct bench *bench = *state;
+	struct virtio_net *net;
+
+	bench_start(bench, &usual, ",queues=4,vq_coalesce=on", 0);
+	net = *(struct virtio_net **)((char *)bench->dev->arg + sizeof(void *));
+	assert_int_equal(net->pairs_used, 1);
+	for (unsigned int queue = RX(3); queue <= TX(3); queue++) {
+		const uint8_t set[14] = { VIRTIO_NET_CTRL_NOTF_COAL,
+					  VIRTIO_NET_CTRL_NOTF_COAL_VQ_SET,
+					  (uint8_t)queue, [6] = 7, [10] = 9 };
+
+		assert_int_equal(command(bench, set, sizeof(set)), VIRTIO_NET_OK);
+		driver_common_out(bench->driver, VIRTIO_PCI_COMMON_Q_SELECT, 2, queue);
+		driver_common_out(bench->driver, 58 /* queue_reset */, 2, 1);
+		driver_queue_setup(bench->driver, (uint16_t)queue, 0);
+	}
+	assert_int_equal(net->pairs[3].rx.notify.coalesce.max_packets, 0);
+	assert_int_equal(net->pairs[3].rx.notify.coalesce.max_usecs, 0);
+	assert_int_equal(net->pairs[3].tx.notify.coalesce.max_packets, 0);
+	assert_int_equal(net->pairs[3].tx.notify.coalesce.max_usecs, 0);
+}
+
 /* VQ_PAIRS_SET leaves it to the kernel again, and so does a reset, which leaves one queue. */
 static void test_ends(void **state)
 {
@@ -352,6 +399,8 @@ int main(void)
 		BENCH_TEST(test_unclassified),
 		BENCH_TEST(test_refused),
 		BENCH_TEST(test_queue_reset),
+		BENCH_TEST(test_mail_of_unused_pair),
+		BENCH_TEST(test_reset_of_unused_pair),
 		BENCH_TEST(test_ends),
 		BENCH_TEST(test_saved),
 	};

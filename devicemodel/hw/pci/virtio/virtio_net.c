@@ -30,12 +30,12 @@ static bool net_is_ctrl(const struct virtio_net *net, const struct vqueue_info *
 	return vq->index == NET_PAIR_QUEUES * net_pairs_known(net);
 }
 
-/* The pair in use that @vq belongs to, or NULL. */
+/* The pair that @vq belongs to, or NULL. */
 static struct net_pair *net_pair_of(struct virtio_net *net, const struct vqueue_info *vq)
 {
 	unsigned int pair = vq->index / NET_PAIR_QUEUES;
 
-	return pair < MIN(net_pairs_known(net), net->pairs_used) ? &net->pairs[pair] : NULL;
+	return pair < net_pairs_known(net) ? &net->pairs[pair] : NULL;
 }
 
 static void net_pair_kick(struct net_pair *pair, struct vqueue_info *vq)
@@ -55,35 +55,36 @@ static void net_qnotify(void *dev, struct vqueue_info *vq)
 
 	if (!vq->enabled || !net->vc.running)
 		return;
-	if (pair)
+	if (pair && net_pair_used(pair))
 		net_pair_kick(pair, vq);
 	else if (net_is_ctrl(net, vq))
 		net_ctrl_run(net, vq);
 }
 
 /* virtio 1.4, 5.1.9.5.10.6: what was said for all queues of the kind holds again. */
-static void net_queue_came_anew(struct virtio_net *net, const struct vqueue_info *vq)
+static void net_queue_came_anew(struct net_pair *pair, unsigned int kind)
 {
-	unsigned int kind = vq->index % NET_PAIR_QUEUES;
-	struct net_pair *pair = &net->pairs[vq->index / NET_PAIR_QUEUES];
-
 	net_notify_drop(kind == NET_QUEUE_RX ? &pair->rx.notify : &pair->tx.notify,
-			&net->coalesce[kind]);
+			&pair->net->coalesce[kind]);
 }
 
+/* Of a pair that is not in use as well: it has parameters, and nothing of the queue may be left. */
 static void net_queue_reset(void *dev, struct vqueue_info *vq)
 {
 	struct virtio_net *net = dev;
 	struct net_pair *pair = net_pair_of(net, vq);
+	unsigned int kind = vq->index % NET_PAIR_QUEUES;
 
 	if (!pair)
 		return;
-	net_vhost_stop(net);
-	if (vq->index % NET_PAIR_QUEUES == NET_QUEUE_RX) {
+	if (net_pair_used(pair))
+		net_vhost_stop(net);
+	if (kind == NET_QUEUE_RX) {
 		net_rx_stop(pair, false);
-		net_set_receive(net->backend, pair->index, net->rss.active); /* for other queues */
+		if (net_pair_used(pair)) /* for the other queues */
+			net_set_receive(net->backend, pair->index, net->rss.active);
 	}
-	net_queue_came_anew(net, vq);
+	net_queue_came_anew(pair, kind);
 }
 
 static void net_stop_receiving(struct virtio_net *net, bool give_back)
@@ -100,12 +101,12 @@ bool net_set_pairs(struct virtio_net *net, uint16_t count)
 	if (count == net->pairs_used)
 		return true;
 	net_vhost_stop(net);
-	for (unsigned int i = count; i < net->pairs_used; i++) {
+	error = net_set_queues(net->backend, count);
+	net->pairs_used = error ? 1 : count;
+	for (unsigned int i = net->pairs_used; i < before; i++) {
 		net_rx_stop(&net->pairs[i], true);
 		net_mail_clear(&net->pairs[i].rx.mail);
 	}
-	error = net_set_queues(net->backend, count);
-	net->pairs_used = error ? 1 : count;
 	if (error)
 		log_guest(net->vc.log, "%s: the tap cannot use %u queues: %s", net->vc.name, count,
 			  strerror(-error));

@@ -311,6 +311,12 @@ struct virtio_net {
 	struct net_vhost vhost;
 };
 
+/* The buffers of a pair that is not are the driver's. */
+static inline bool net_pair_used(const struct net_pair *pair)
+{
+	return pair->index < pair->net->pairs_used;
+}
+
 /* max_virtqueue_pairs, for who negotiated what it is for; else 1. */
 unsigned int net_pairs_known(const struct virtio_net *net);
 

@@ -306,6 +306,8 @@ void net_rx_run(struct net_pair *pair)
 	uint64_t before = rx->frames;
 	bool stopped = true, used_all;
 
+	if (!net_pair_used(pair))
+		return; /* a frame or its mail was under way when the pair went out of use */
 	if (!usable || rx->vq->offloaded || !pair->net->vc.running) {
 		rx_set_stopped(pair, true);
 		return;

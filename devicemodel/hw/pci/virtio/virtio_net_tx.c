@@ -103,7 +103,7 @@ void net_tx_again(void *arg, uint32_t expirations)
 {
 	struct net_pair *pair = arg;
 
-	if (pair->net->vhost.running || pair->index >= pair->net->pairs_used)
+	if (pair->net->vhost.running || !net_pair_used(pair))
 		return;
 	if (tx_run(pair, TX_BUDGET) == TX_BUDGET)
 		net_tx_look(pair);
