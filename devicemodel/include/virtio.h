@@ -337,9 +337,13 @@ bool vq_has_descs(struct vqueue_info *vq);
 int vq_getchain(struct vqueue_info *vq, uint16_t *idx, struct iovec *iov, int n_iov,
 		uint16_t *flags) __must_check;
 
-/** struct vq_chain - a chain with its parts told apart. @out: device-readable bytes; @in: writable. */
+/**
+ * struct vq_chain - a chain with its parts told apart. @out: device-readable bytes; @in: writable;
+ * @descs: descriptors of the ring that it takes, an indirect table being one
+ */
 struct vq_chain {
 	uint16_t idx;
+	uint16_t descs;
 	struct iovec *iov;
 	int out_count, in_count; /* iov[0..out_count) readable, then in_count writable */
 	uint64_t out_len, in_len;

@@ -18,6 +18,8 @@
 #define TX 1
 #define CONTROL 2
 #define FRAME 60
+#define FRAME_LARGE 4000
+#define PIECES 4 /* descriptors of a buffer that has several */
 #define LONG_USECS 1000000 /* longer than any test waits */
 #define SHORT_USECS 20000
 
@@ -64,17 +66,25 @@ static int bench_teardown(void **state)
 	return 0;
 }
 
-static void rx_fill(struct bench *bench)
+/* @count buffers of 128 bytes, in @pieces descriptors. */
+static void rx_fill_pieces(struct bench *bench, unsigned int count, unsigned int pieces)
 {
 	struct driver_queue *queue = driver_queue(bench->driver, RX);
+	const uint32_t cut = 128 / pieces;
 
-	for (unsigned int i = 0; i < 100; i++) {
-		struct segment buffer = { guest_alloc(bench->machine, 128, 16), 128 };
+	for (unsigned int i = 0; i < count; i++) {
+		struct segment segments[PIECES];
 
-		assert_int_equal(driver_add_buf(queue, &buffer, 0, 1, bench), 0);
+		segments_cut(segments, pieces, guest_alloc(bench->machine, 128, 16), 128, &cut, 1);
+		assert_int_equal(driver_add_buf(queue, segments, 0, pieces, bench), 0);
 	}
 	driver_kick(queue);
 	machine_poll(bench->machine);
+}
+
+static void rx_fill(struct bench *bench)
+{
+	rx_fill_pieces(bench, 100, 1);
 }
 
 static void bench_start(struct bench *bench, const struct driver_params *params, uint64_t without)
@@ -85,7 +95,7 @@ static void bench_start(struct bench *bench, const struct driver_params *params,
 	bench->machine = machine_create(NULL);
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/net", bench->folder);
 	snprintf(spec, sizeof(spec),
-		 "%d,virtio-net,backend=stream,server=on,vq_coalesce=on,path=%s", SLOT,
+		 "%d,virtio-net,backend=stream,server=on,vq_coalesce=on,packed=on,path=%s", SLOT,
 		 address.sun_path);
 	machine_add(bench->machine, spec);
 	bench->peer = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -149,26 +159,38 @@ static void expect_values(struct bench *bench, uint16_t index, uint32_t packets,
 
 /* ---- Frames ---- */
 
+static void receive_frame(struct bench *bench, uint32_t len)
+{
+	uint8_t bytes[4 + FRAME_LARGE] = { 0, 0, (uint8_t)(len >> 8), (uint8_t)len };
+
+	memset(bytes + 4, 0xff, ETH_ALEN);
+	assert_int_equal(send(bench->peer, bytes, 4 + len, 0), 4 + len);
+}
+
 static void receive_frames(struct bench *bench, unsigned int count)
 {
-	for (unsigned int i = 0; i < count; i++) {
-		uint8_t bytes[4 + FRAME] = { 0, 0, 0, FRAME };
+	for (unsigned int i = 0; i < count; i++)
+		receive_frame(bench, FRAME);
+	machine_poll(bench->machine);
+}
 
-		memset(bytes + 4, 0xff, ETH_ALEN);
-		assert_int_equal(send(bench->peer, bytes, sizeof(bytes), 0), sizeof(bytes));
-	}
+/* Each in @pieces descriptors. */
+static void send_frames_pieces(struct bench *bench, unsigned int count, unsigned int pieces)
+{
+	struct driver_queue *queue = driver_queue(bench->driver, TX);
+	const uint32_t cut = (12 + FRAME) / pieces;
+	struct segment segments[PIECES];
+
+	segments_cut(segments, pieces, bench->packet, 12 + FRAME, &cut, 1);
+	for (unsigned int i = 0; i < count; i++)
+		assert_int_equal(driver_add_buf(queue, segments, pieces, 0, bench), 0);
+	driver_kick(queue);
 	machine_poll(bench->machine);
 }
 
 static void send_frames(struct bench *bench, unsigned int count)
 {
-	struct segment segment = { bench->packet, 12 + FRAME };
-	struct driver_queue *queue = driver_queue(bench->driver, TX);
-
-	for (unsigned int i = 0; i < count; i++)
-		assert_int_equal(driver_add_buf(queue, &segment, 1, 0, bench), 0);
-	driver_kick(queue);
-	machine_poll(bench->machine);
+	send_frames_pieces(bench, count, 1);
 }
 
 /* The driver saw @count used buffers, and was notified if there are any. */
@@ -411,6 +433,55 @@ static void test_no_deadlock(void **state)
 	expect_used(bench, TX, 128);
 }
 
+/* A frame that needs more buffers than are left brings those that were used before it. */
+static void test_no_deadlock_for_large_frames(void **state)
+{
+	struct bench *bench = *state;
+
+	bench_start(bench, &usual, 0);
+	assert_int_equal(set_queue(bench, RX, 1000, LONG_USECS), VIRTIO_NET_OK);
+	for (unsigned int i = 0; i < 3; i++)
+		receive_frame(bench, FRAME_LARGE);
+	machine_poll(bench->machine);
+	expect_used(bench, RX, 0);
+	receive_frame(bench, FRAME_LARGE);
+	machine_poll(bench->machine);
+	expect_used(bench, RX, 96);
+	rx_fill(bench);
+	assert_int_equal(set_queue(bench, RX, 0, 0), VIRTIO_NET_OK);
+	expect_used(bench, RX, 32);
+}
+
+/* What half of the ring is goes by descriptors, of which an indirect table is one. */
+static void test_no_deadlock_for_long_chains(void **state)
+{
+	struct bench *bench = *state;
+
+	for (unsigned int i = 0; i < 4; i++) {
+		struct driver_params params = usual;
+		unsigned int half;
+
+		params.packed = i & 1;
+		params.indirect = i & 2;
+		half = params.indirect ? 128 : 128 / PIECES;
+		bench_start(bench, &params, 0);
+		receive_frames(bench, 100);
+		expect_used(bench, RX, 100);
+		rx_fill_pieces(bench, half + 1, PIECES);
+		for (uint16_t queue = RX; queue <= TX; queue++)
+			assert_int_equal(set_queue(bench, queue, 1000, LONG_USECS), VIRTIO_NET_OK);
+		receive_frames(bench, half - 1);
+		expect_used(bench, RX, 0);
+		receive_frames(bench, 1);
+		expect_used(bench, RX, half);
+		send_frames_pieces(bench, half - 1, PIECES);
+		expect_used(bench, TX, 0);
+		send_frames_pieces(bench, 1, PIECES);
+		expect_used(bench, TX, half);
+		bench_close(bench);
+	}
+}
+
 /* While the device stands still nothing is held back: what is saved is what the driver sees. */
 static void test_quiesce(void **state)
 {
@@ -431,11 +502,18 @@ static void test_quiesce(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_packets),    TEST(test_usecs),
-		TEST(test_zero),       TEST(test_set_all),
-		TEST(test_refused),    TEST(test_resets),
-		TEST(test_suppressed), TEST(test_no_deadlock),
-		TEST(test_quiesce),    TEST(test_transmit_queue_reset),
+		TEST(test_packets),
+		TEST(test_usecs),
+		TEST(test_zero),
+		TEST(test_set_all),
+		TEST(test_refused),
+		TEST(test_resets),
+		TEST(test_suppressed),
+		TEST(test_no_deadlock),
+		TEST(test_quiesce),
+		TEST(test_no_deadlock_for_large_frames),
+		TEST(test_no_deadlock_for_long_chains),
+		TEST(test_transmit_queue_reset),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

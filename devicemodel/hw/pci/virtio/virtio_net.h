@@ -175,7 +175,7 @@ static inline bool net_mail_waits(const struct net_mail *mail)
 }
 
 struct net_rx_chain {
-	uint16_t idx;
+	uint16_t idx, descs;
 	uint16_t iov_count;
 	uint32_t len;
 };
@@ -192,12 +192,14 @@ struct net_coalesce {
 
 /*
  * @coalesce: at once, if one of them is 0
- * @packets: frames in used buffers that the driver was not shown; @timer runs while there are any
+ * @packets, @descs: frames in used buffers that the driver was not shown, and their descriptors
+ * @pending: there are some since an earlier turn; @timer runs
  */
 struct net_notify {
 	struct vqueue_info *vq;
 	struct net_coalesce coalesce;
-	uint32_t packets;
+	uint32_t packets, descs;
+	bool pending;
 	struct event_source *timer;
 };
 
@@ -362,11 +364,18 @@ void net_rss_stop(struct virtio_net *net);
 int net_notify_init(struct net_notify *notify, struct vqueue_info *vq) __must_check;
 void net_notify_deinit(struct net_notify *notify);
 
+/* A frame was dealt with, whose buffers have @descs descriptors. */
+static inline void net_notify_add(struct net_notify *notify, uint32_t descs)
+{
+	notify->packets++;
+	notify->descs += descs;
+}
+
 /*
- * At the end of a turn in which @packets frames were dealt with: vq_endchains(), now or later.
- * @used_all: see there; then no buffers are left and the driver is told now if it @hungers for that.
+ * At the end of a turn: vq_endchains(), now or later.
+ * @used_all: see there; then the driver is told now if it @hungers, for there are too few buffers.
  */
-void net_notify_end(struct net_notify *notify, uint32_t packets, bool used_all, bool hungers);
+void net_notify_end(struct net_notify *notify, bool used_all, bool hungers);
 
 /* The driver sees all that was used, at once: the queue is to be handed over, or to stand still. */
 void net_notify_flush(struct net_notify *notify);

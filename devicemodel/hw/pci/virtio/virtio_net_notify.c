@@ -10,10 +10,11 @@
 
 #define NS_PER_US UINT64_C(1000)
 
-/* So many frames are shown at once: a driver must not run out of buffers for waiting. */
-static uint32_t notify_threshold(const struct net_notify *notify)
+/* Enough frames, or half of the ring: a driver must not run out of descriptors for waiting. */
+static bool notify_enough(const struct net_notify *notify)
 {
-	return MIN(notify->coalesce.max_packets, MAX(notify->vq->size / 2, 1));
+	return notify->packets >= notify->coalesce.max_packets ||
+	       notify->descs >= MAX(notify->vq->size / 2u, 1);
 }
 
 /* "When max_usecs or max_packets is 0, the conditions are met after every packet." */
@@ -22,12 +23,20 @@ static bool notify_waits(const struct net_coalesce *coalesce)
 	return coalesce->max_packets && coalesce->max_usecs;
 }
 
+/* None wait any more. */
+static void notify_clear(struct net_notify *notify)
+{
+	notify->packets = notify->descs = 0;
+	if (notify->pending)
+		event_set_timer(notify->timer, 0, 0);
+	notify->pending = false;
+}
+
 void net_notify_flush(struct net_notify *notify)
 {
 	if (!notify->packets)
 		return;
-	notify->packets = 0;
-	event_set_timer(notify->timer, 0, 0);
+	notify_clear(notify);
 	vq_endchains(notify->vq, 0);
 }
 
@@ -36,19 +45,21 @@ static void on_notify(void *arg, uint32_t expirations)
 	net_notify_flush(arg);
 }
 
-void net_notify_end(struct net_notify *notify, uint32_t packets, bool used_all, bool hungers)
+void net_notify_end(struct net_notify *notify, bool used_all, bool hungers)
 {
-	bool first = !notify->packets;
-
 	if (!notify_waits(&notify->coalesce)) {
+		notify_clear(notify);
 		vq_endchains(notify->vq, used_all);
 		return;
 	}
-	notify->packets += packets;
-	if (notify->packets >= notify_threshold(notify) || (used_all && hungers))
+	if (!notify->packets)
+		return;
+	if (notify_enough(notify) || (used_all && hungers)) {
 		net_notify_flush(notify);
-	else if (first && packets)
+	} else if (!notify->pending) {
 		event_set_timer(notify->timer, notify->coalesce.max_usecs * NS_PER_US, 0);
+		notify->pending = true;
+	}
 }
 
 int net_notify_init(struct net_notify *notify, struct vqueue_info *vq)
@@ -66,8 +77,7 @@ void net_notify_deinit(struct net_notify *notify)
 
 void net_notify_drop(struct net_notify *notify, const struct net_coalesce *coalesce)
 {
-	notify->packets = 0;
-	event_set_timer(notify->timer, 0, 0);
+	notify_clear(notify);
 	notify->coalesce = *coalesce;
 }
 

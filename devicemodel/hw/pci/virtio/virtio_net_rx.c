@@ -62,6 +62,7 @@ static bool rx_take(struct net_pair *pair)
 		return false;
 	}
 	taken->idx = chain.idx;
+	taken->descs = chain.descs;
 	taken->iov_count = (uint16_t)rx_trim(rx->iov + rx->iov_count, chain.in_count, &taken->len);
 	rx->iov_count += taken->iov_count;
 	rx->capacity += taken->len;
@@ -220,7 +221,7 @@ static void rx_complete(struct net_pair *pair, unsigned int chains)
 static void rx_deliver(struct net_pair *pair)
 {
 	struct net_rx *rx = &pair->rx;
-	uint32_t left = rx->length;
+	uint32_t left = rx->length, descs = 0;
 	unsigned int chains = 0;
 
 	for (uint32_t room = 0; room < rx->length; chains++)
@@ -231,7 +232,9 @@ static void rx_deliver(struct net_pair *pair)
 
 		vq_relchain(rx->vq, rx->chains[i].idx, len);
 		left -= len;
+		descs += rx->chains[i].descs;
 	}
+	net_notify_add(&rx->notify, descs);
 	rx_forget(rx, chains);
 	rx->length = 0;
 	pair->rx.frames++;
@@ -303,8 +306,7 @@ void net_rx_run(struct net_pair *pair)
 	struct net_rx *rx = &pair->rx;
 	bool usable = rx->vq->enabled || pair->net->rss.active;
 	unsigned int budget = RX_BUDGET;
-	uint64_t before = rx->frames;
-	bool stopped = true, used_all;
+	bool stopped = true;
 
 	if (!net_pair_used(pair))
 		return; /* a frame or its mail was under way when the pair went out of use */
@@ -315,8 +317,7 @@ void net_rx_run(struct net_pair *pair)
 	while (budget && rx_step(pair, &stopped))
 		budget--;
 	rx_set_stopped(pair, stopped);
-	used_all = stopped && !rx->chain_count;
-	net_notify_end(&rx->notify, (uint32_t)(rx->frames - before), used_all, true);
+	net_notify_end(&rx->notify, stopped, true);
 	if (!stopped && net_mail_waits(&rx->mail))
 		event_set_timer(rx->mail.timer, EVENT_SOON, 0);
 }

@@ -45,7 +45,7 @@ static int tx_frame(struct net_pair *pair, const struct vq_chain *chain)
  * The back end has what was sent since the last time: until then it may still read it. Then the
  * driver can have its buffers back: it fills them again while we go on. @last: all that there were.
  */
-static void tx_flush(struct net_pair *pair, unsigned int count, bool last)
+static void tx_flush(struct net_pair *pair, bool last)
 {
 	struct net_tx *tx = &pair->tx;
 	unsigned int lost = net_flush(pair->net->backend, pair->index);
@@ -53,7 +53,7 @@ static void tx_flush(struct net_pair *pair, unsigned int count, bool last)
 	tx->kept = 0;
 	tx->frames -= lost;
 	tx->dropped += lost;
-	net_notify_end(&tx->notify, count, last, false);
+	net_notify_end(&tx->notify, last, false);
 }
 
 /*
@@ -78,12 +78,13 @@ static unsigned int tx_run(struct net_pair *pair, unsigned int max)
 			tx->kept++;
 		}
 		vq_relchain(vq, chain.idx, 0);
+		net_notify_add(&tx->notify, chain.descs);
 		if (++batch < NET_BATCH_MAX)
 			continue;
-		tx_flush(pair, batch, false);
+		tx_flush(pair, false);
 		batch = 0;
 	}
-	tx_flush(pair, batch, true);
+	tx_flush(pair, true);
 	return count;
 }
 

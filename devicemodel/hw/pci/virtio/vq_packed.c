@@ -210,7 +210,7 @@ static __always_inline const char *pop_next(struct vqueue_info *vq, struct vq_ch
 		return wrong;
 	chain->idx = vq->free_slots[--vq->free_count];
 	vq->slots[chain->idx].id = id;
-	vq->slots[chain->idx].descs = descs;
+	vq->slots[chain->idx].descs = chain->descs = descs;
 	vq->descs_in_use = (uint16_t)(vq->descs_in_use + descs);
 	advance(vq, &vq->last_avail, &vq->avail_wrap, descs);
 	return NULL;
@@ -232,6 +232,7 @@ static const char *packed_pop_again(struct vqueue_info *vq, struct vq_chain *cha
 {
 	const char *wrong = NULL;
 
+	chain->descs = (uint16_t)count;
 	if (count == 1 && copies->flags & VRING_DESC_F_INDIRECT)
 		return pop_indirect(vq, chain, n_iov, copies);
 	for (unsigned int i = 0; i < count && !wrong; i++) {

@@ -194,6 +194,7 @@ static const char *walk_chain(struct walk *walk, unsigned int index)
 		struct vring_desc desc = desc_read(walk->table, index);
 		const char *wrong;
 
+		walk->chain->descs += !walk->in_indirect;
 		if (desc.flags & VRING_DESC_F_INDIRECT) {
 			wrong = walk_indirect(walk, &desc);
 			if (wrong)
