@@ -21,6 +21,7 @@
 #include "net_stack.h"
 
 #define SLOT 4
+#define NO_MORE_SOCKETS "sockets open: no new ones"
 #define HOST_ADDRESS 0x0a090909 /* 10.9.9.9, of the namespace's interface */
 
 static const struct driver_params usual = { .indirect = true, .event_idx = true, .msix = true };
@@ -480,11 +481,69 @@ static void user_sockets_bounded(void **state)
 	stack_arp(stack);
 	for (unsigned int i = 0; i < 2000; i++)
 		stack_send_udp(stack, stack->gateway, (uint16_t)(10000 + i), port, "x", 1);
-	assert_logged(bench->machine, "sockets open: no new ones");
+	assert_logged(bench->machine, NO_MORE_SOCKETS);
 	fd = dup(fd);
 	assert_true(fd >= 0 && fd < 1200);
 	close(fd);
 	stack_arp(stack);
+}
+
+/*
+ * A connection that the host ended and the guest does not: the guest has heard of it, and the socket
+ * stays. False: the host's end of it was not reached, the guest is refused.
+ */
+static bool half_close(struct bench *bench, int listener, struct stack_tcp *tcp)
+{
+	struct stack *stack = &bench->stack;
+	const uint8_t *data;
+	int fd;
+
+	stack_send_tcp(stack, tcp, TH_SYN, NULL, 0);
+	if (machine_logged(bench->machine, NO_MORE_SOCKETS))
+		return false;
+	assert_true(host_readable(bench, listener));
+	fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(fd >= 0);
+	stack_wait_tcp(stack, tcp, TH_SYN | TH_ACK, &data);
+	stack_send_tcp(stack, tcp, TH_ACK, NULL, 0);
+	close(fd);
+	stack_wait_tcp(stack, tcp, TH_FIN, &data);
+	stack_send_tcp(stack, tcp, TH_ACK, NULL, 0);
+	return true;
+}
+
+/* Sockets with which nothing more is to be done are open as well, until the guest closes them. */
+static void user_closed_sockets_bounded(void **state)
+{
+	struct bench *bench = *state;
+	struct stack *stack = &bench->stack;
+	struct stack_tcp tcp = { 0 };
+	int listener = host_socket(bench, SOCK_STREAM, &tcp.to_port);
+	unsigned int count;
+
+	assert_int_equal(listen(listener, 1), 0);
+	user_start(bench, "");
+	stack_dhcp(stack);
+	stack_arp(stack);
+	for (count = 0; count < 2000; count++) {
+		tcp = (struct stack_tcp) { .to = stack->gateway,
+					   .from_port = (uint16_t)(10000 + count),
+					   .to_port = tcp.to_port,
+					   .ours = 5000 };
+		if (!half_close(bench, listener, &tcp))
+			break;
+	}
+	assert_logged(bench->machine, NO_MORE_SOCKETS);
+	assert_in_range(count, 100, 1024);
+
+	/* One that the guest closes makes room for another. */
+	tcp.from_port = 10000;
+	tcp.ours = 5001;
+	stack_send_tcp(stack, &tcp, TH_RST, NULL, 0);
+	machine_log_clear(bench->machine);
+	tcp.from_port = 9000;
+	tcp.ours = 5000;
+	assert_true(half_close(bench, listener, &tcp));
 }
 
 /* Who does not receive loses what there is no room for, and gets what comes later. */
@@ -566,6 +625,7 @@ int main(void)
 		TEST(user_restrict),
 		TEST(user_garbage),
 		TEST(user_sockets_bounded),
+		TEST(user_closed_sockets_bounded),
 		TEST(user_guest_does_not_receive),
 		TEST(passt_nat),
 		TEST(passt_forward),

@@ -207,8 +207,15 @@ static void on_unregister(int fd, void *arg)
 	user_poll_remove(&user->poll, fd);
 }
 
+/*
+ * All sockets, but older libslirps tell of TCP's only, and -1 of one that they accepted: those count
+ * from when they are named. All are unregistered.
+ */
 static void on_register(int fd, void *arg)
 {
+	struct net_user *user = arg;
+
+	(void)user_poll_opened(&user->poll, fd);
 }
 
 static void on_notify(void *arg)
@@ -260,13 +267,13 @@ static int user_send(struct net_backend *base, unsigned int queue, const struct 
 	if (len > sizeof(user->frame))
 		return -EMSGSIZE;
 	iov_to_buf(iov, count, sizeof(struct virtio_net_hdr_v1), user->frame, len);
-	if (user->poll.count >= user->sockets_max && !opens_nothing(user->frame, len)) {
+	if (user->poll.open >= user->sockets_max && !opens_nothing(user->frame, len)) {
 		user->refused++;
 		log_guest(
 			base->log,
 			"%s: backend=user: the guest has %zu sockets open: no new ones until some "
 			"are closed",
-			base->what, user->poll.count);
+			base->what, user->poll.open);
 		return -EMFILE;
 	}
 	user->api.input(user->slirp, user->frame, (int)len);

@@ -13,9 +13,12 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* A descriptor. @revents: what it is ready for; @round: the last one in which it was named */
+/*
+ * A descriptor. @open: libslirp has it, whether it names it or not; @revents: what it is ready for;
+ * @round: the last one in which it was named
+ */
 struct user_fd {
-	bool watched;
+	bool open, watched;
 	uint32_t events;
 	int revents;
 	uint64_t round;
@@ -109,8 +112,17 @@ static void poll_unwatch(struct user_poll *poll, size_t index)
 	int fd = poll->watched[index];
 
 	epoll_ctl(poll->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-	poll->fds[fd] = (struct user_fd) { 0 };
+	poll->fds[fd] = (struct user_fd) { .open = poll->fds[fd].open };
 	poll->watched[index] = poll->watched[--poll->count];
+}
+
+bool user_poll_opened(struct user_poll *poll, int fd)
+{
+	if (fd < 0 || !poll_grow(poll, fd))
+		return false;
+	poll->open += !poll->fds[fd].open;
+	poll->fds[fd].open = true;
+	return true;
 }
 
 void user_poll_begin(struct user_poll *poll)
@@ -122,7 +134,7 @@ int user_poll_add(int fd, int events, void *arg)
 {
 	struct user_poll *poll = arg;
 
-	if (fd < 0 || !poll_grow(poll, fd))
+	if (!user_poll_opened(poll, fd))
 		return -1;
 	poll_watch(poll, fd, events_to_epoll(events));
 	poll->fds[fd].round = poll->round;
@@ -166,6 +178,10 @@ void user_poll_forget(struct user_poll *poll)
 
 void user_poll_remove(struct user_poll *poll, int fd)
 {
+	if (fd < 0 || (size_t)fd >= poll->room)
+		return;
+	poll->open -= poll->fds[fd].open;
+	poll->fds[fd].open = false;
 	for (size_t i = 0; i < poll->count; i++) {
 		if (poll->watched[i] != fd)
 			continue;

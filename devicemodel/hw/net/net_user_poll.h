@@ -12,6 +12,7 @@ struct user_fd;
 /*
  * @epoll_fd: ready when one of them is; -1: not open
  * @fds, @room: by descriptor; @watched, @count: those in @epoll_fd
+ * @open: so many libslirp has; it does not name those with which it has nothing to do for now
  * @round: of asking libslirp
  * @ready, @ready_count: those that were ready when user_poll_look() looked
  */
@@ -19,7 +20,7 @@ struct user_poll {
 	int epoll_fd;
 	struct user_fd *fds;
 	int *watched;
-	size_t room, count;
+	size_t room, count, open;
 	uint64_t round;
 	int ready[64];
 	int ready_count;
@@ -38,6 +39,9 @@ void user_poll_end(struct user_poll *poll);
 int user_poll_look(struct user_poll *poll) __must_check;
 int user_poll_revents(int index, void *poll);
 void user_poll_forget(struct user_poll *poll);
+
+/* libslirp has opened @fd: named or not, it counts until it is removed. False: it is no descriptor. */
+bool user_poll_opened(struct user_poll *poll, int fd);
 
 /* @fd was closed, or will be: its number may come again before libslirp is asked. */
 void user_poll_remove(struct user_poll *poll, int fd);
