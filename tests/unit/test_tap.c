@@ -14,14 +14,17 @@
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <linux/virtio_net.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "../../devicemodel/hw/net/net_link.h"
 #include "net_lab.h"
 #include "tap_lab.h"
 
 #define TAP "tap-test"
+#define BRIDGE "bridge-test"
 #define FRAME 60
 #define TAP_FLAGS (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
 
@@ -182,6 +185,80 @@ static void ignores_others(void **state)
 	assert_int_equal(lab->link_changes, 0);
 	assert_true(net_link_up(lab->base.net));
 	assert_int_equal(net_mtu(lab->base.net), 1500);
+}
+
+/* A bridge lost the interface as a port: RTM_DELLINK, and it is there as before. */
+static void leaves_bridge(void **state)
+{
+	struct {
+		struct nlmsghdr header;
+		struct ifinfomsg info;
+	} message = {
+		.header = { .nlmsg_len = sizeof(message), .nlmsg_type = RTM_DELLINK },
+		.info = { .ifi_family = AF_BRIDGE, .ifi_index = 7 },
+	};
+	struct net_link link = { .index = 7, .up = true };
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, fds), 0);
+	link.fd = fds[0];
+	assert_int_equal(send(fds[1], &message, sizeof(message), 0), sizeof(message));
+	net_link_update(&link);
+	assert_true(link.up && !link.gone);
+	message.info.ifi_family = AF_UNSPEC;
+	assert_int_equal(send(fds[1], &message, sizeof(message), 0), sizeof(message));
+	net_link_update(&link);
+	assert_true(!link.up && link.gone);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+struct bridging {
+	pthread_t thread;
+	int errors;
+	bool done;
+};
+
+static void *bridge_and_release(void *arg)
+{
+	struct bridging *bridging = arg;
+
+	for (int i = 0; i < 50; i++) {
+		struct ifreq request = { .ifr_ifindex = lab_index(TAP) };
+
+		bridging->errors += !!lab_ioctl(BRIDGE, SIOCBRADDIF, &request);
+		bridging->errors += !!lab_ioctl(BRIDGE, SIOCBRDELIF, &request);
+	}
+	__atomic_store_n(&bridging->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* And it is followed all the while, and afterwards. */
+static void follows_through_bridges(void **state)
+{
+	struct bridging bridging = { 0 };
+	struct ifreq request = { 0 };
+	struct lab *lab = *state;
+
+	assert_int_equal(lab_add(TAP, IFF_TAP | IFF_NO_PI, -1), 0);
+	assert_int_equal(lab_set_up(TAP, true), 0);
+	open_tap(lab);
+	if (lab_ioctl(BRIDGE, SIOCBRADDBR, &request)) {
+		print_message("skipped: the kernel has no bridges\n");
+		skip();
+	}
+	assert_int_equal(pthread_create(&bridging.thread, NULL, bridge_and_release, &bridging), 0);
+	while (!__atomic_load_n(&bridging.done, __ATOMIC_ACQUIRE))
+		event_loop_poll(lab->base.loop, 1);
+	pthread_join(bridging.thread, NULL);
+	assert_int_equal(bridging.errors, 0);
+	poll_for(lab, 10);
+	assert_int_equal(lab->base.captured.count, 0);
+	assert_int_equal(lab->link_changes, 0);
+	assert_int_equal(lab_set_up(TAP, false), 0);
+	poll_until(lab, &lab->link_changes, 1);
+	assert_false(lab->up);
+	assert_int_equal(lab_ioctl(BRIDGE, SIOCBRDELBR, &request), 0);
 }
 
 static void survives_removal(void **state)
@@ -593,6 +670,8 @@ int main(void)
 		TEST(creates_and_removes),
 		TEST(follows_existing),
 		TEST(ignores_others),
+		TEST(leaves_bridge),
+		TEST(follows_through_bridges),
 		TEST(survives_removal),
 		TEST(sends_and_receives),
 		TEST(readable_until_taken),
@@ -610,7 +689,8 @@ int main(void)
 		TEST(set_queues),
 	};
 
-	const struct CMUnitTest none[] = { cmocka_unit_test(no_taps) };
+	const struct CMUnitTest none[] = { cmocka_unit_test(no_taps),
+					   cmocka_unit_test(leaves_bridge) };
 
 	if (!lab_enter())
 		return cmocka_run_group_tests(none, NULL, NULL);

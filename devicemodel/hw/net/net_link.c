@@ -40,6 +40,8 @@ static void link_parse(struct net_link *link, struct nlmsghdr *header)
 
 	if (len < 0 || info->ifi_index != link->index)
 		return;
+	if (info->ifi_family == AF_BRIDGE)
+		return; /* a bridge's port, not the interface: it goes when the bridge lets it go */
 	link->gone = header->nlmsg_type == RTM_DELLINK;
 	link->up = !link->gone && (info->ifi_flags & up) == up;
 	for (; RTA_OK(attr, len); attr = RTA_NEXT(attr, len))
