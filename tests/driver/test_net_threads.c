@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "../../devicemodel/hw/pci/virtio/virtio_net.h"
+#include "fake_vhost_net.h"
 #include "iothread.h"
 #include "net_flows.h"
 
@@ -16,6 +17,7 @@
 #define CONTROL (2 * PAIRS)
 #define WINDOW 8
 #define ROUNDS 150
+#define SWITCHES 10
 
 /*
  * One pair's driver. @generation: of the rings it has buffers in; another than the bench's: they
@@ -36,6 +38,7 @@ struct threads_bench {
 	unsigned int generation;
 	bool stop;
 	struct client clients[PAIRS];
+	unsigned int switches; /* to the kernel, that it took */
 	pthread_t wire;
 	unsigned int seed;
 };
@@ -198,13 +201,39 @@ static void do_reset(struct threads_bench *bench)
 	pthread_rwlock_unlock(&bench->rings);
 }
 
+static int vhost_switch(struct threads_bench *bench, bool on)
+{
+	struct pci_vdev *dev = bench->bench.dev;
+	int error;
+
+	pthread_mutex_lock(&dev->lock);
+	error = dev->dev_ops->vdev_offload(dev, on);
+	pthread_mutex_unlock(&dev->lock);
+	return error;
+}
+
+/* The kernel takes the queues, unless frames are steered or notifications wait, and gives them back. */
+static void do_vhost(struct threads_bench *bench)
+{
+	for (unsigned int i = 0; i < SWITCHES; i++) {
+		int error = vhost_switch(bench, true);
+
+		assert_true(!error || error == -EOPNOTSUPP);
+		bench->switches += !error;
+		usleep(100);
+		assert_int_equal(vhost_switch(bench, false), 0);
+		usleep(500);
+	}
+}
+
 static void do_nothing(struct threads_bench *bench)
 {
 	usleep(1000);
 }
 
 static void (*const happenings[])(struct threads_bench *bench) = {
-	do_pairs, do_rss, do_coalesce, do_filter, do_link, do_quiesce, do_reset, do_nothing,
+	do_pairs,   do_rss,   do_coalesce, do_filter,  do_link,
+	do_quiesce, do_reset, do_vhost,	   do_nothing,
 };
 
 /* ---- The machine ---- */
@@ -217,6 +246,7 @@ static void threads_start(struct threads_bench *bench, const char *options)
 
 	if (!lab_ready)
 		skip();
+	kernel_reset();
 	bench->seed = 1;
 	bench->generation = 1;
 	pthread_rwlock_init(&bench->rings, NULL);
@@ -291,7 +321,9 @@ static void everything_at_once(const char *options)
 	for (unsigned int i = 0; i < ROUNDS; i++)
 		happenings[rand_r(&bench->seed) % ARRAY_SIZE(happenings)](bench);
 	expect_alive(bench);
+	assert_true(bench->switches);
 	threads_stop(bench);
+	assert_int_equal(kernel.rude + kernel.header_wrong, 0);
 	test_free(bench);
 }
 
