@@ -680,6 +680,44 @@ static void test_ports_reset(void **state)
 	}
 }
 
+/*
+ * Linux resets the device for suspend to RAM and hibernation. When it wakes it has its ports still: it
+ * says which are ready and which are open, and never DEVICE_READY.
+ */
+static void test_ports_resumed(void **state)
+{
+	struct bench *bench = *state;
+
+	ports_start(bench, "socket:");
+	bench->peer[1] = connect_to(bench->port);
+	expect_control(bench, 1, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL);
+	control_out(bench, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	for (unsigned int i = 0; i < 2; i++) {
+		bool says_ready = i == 0;
+
+		driver_restart(bench->driver);
+		inbox_fill(bench, &bench->inboxes[1], CONTROL_IN, BUFFER_SIZE);
+		inbox_fill(bench, &bench->inboxes[2], 4, BUFFER_SIZE);
+		if (says_ready) {
+			control_out(bench, 1, VIRTIO_CONSOLE_PORT_READY, 1);
+			expect_control(bench, 1, VIRTIO_CONSOLE_PORT_NAME, 1, "org.tenon.test");
+			expect_control(bench, 1, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL);
+		}
+		control_out(bench, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+		if (!says_ready)
+			expect_control(bench, 1, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL);
+		assert_int_equal(write(bench->peer[1], "x", 1), 1);
+		expect_input(bench, &bench->inboxes[2], "x", 1);
+		send_text(bench, 5, "y");
+		expect_output(bench, bench->peer[1], "y", 1);
+		/* It has port 1: only the other is added. */
+		control_out(bench, 0, VIRTIO_CONSOLE_DEVICE_READY, 1);
+		expect_control(bench, 0, VIRTIO_CONSOLE_PORT_ADD, 1, NULL);
+		expect_silence(bench, &bench->inboxes[1]);
+	}
+	assert_int_equal(bench->machine->captured.count, 0);
+}
+
 /* 31 named ports: as many queues as that takes, each with its own file. */
 static void test_many_ports(void **state)
 {
@@ -761,6 +799,7 @@ int main(void)
 		BENCH_TEST(test_control_wrong),
 		BENCH_TEST(test_control_buffer_too_small),
 		BENCH_TEST(test_ports_reset),
+		BENCH_TEST(test_ports_resumed),
 		BENCH_TEST(test_many_ports),
 		BENCH_TEST(test_specs),
 	};

@@ -41,7 +41,7 @@ enum console_message {
  * @tx_done: bytes of the first available transmit chain that the back end has already
  * @discard: input is thrown away: what came before the guest closed the port
  * @pending: BIT32(enum console_message): what the driver is still to be told
- * @added: the driver was told of the port; @ready: it made it; @guest_open: a program opened it
+ * @added: the driver knows of the port; @ready: it made it; @guest_open: a program opened it
  * @host_open: what the driver was told, or is about to be, of the host's end
  * @input, @input_len: in a saved state, input that the back end has
  */

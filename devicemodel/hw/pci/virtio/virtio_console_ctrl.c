@@ -139,26 +139,38 @@ static void control_device_ready(struct virtio_console *console, bool success)
 	}
 }
 
+/* The driver has made the port, and hears next whether the host's end is open. */
+static void port_made(struct console_port *port)
+{
+	port->added = port->ready = true;
+	port->pending = 0;
+	port->host_open = char_connected(port->chr);
+	if (port->host_open)
+		port_pend(port, CONSOLE_MESSAGE_OPENED);
+}
+
 static void control_port_ready(struct console_port *port, bool success)
 {
-	port->ready = success;
-	port->pending = 0;
 	if (!success) {
+		port->ready = false;
+		port->pending = 0;
 		log_guest(port->console->vc.log, "%s: the guest's driver could not make the port",
 			  port->label);
 		return;
 	}
+	port_made(port);
 	if (console_port_is_console(port)) {
 		port_pend(port, CONSOLE_MESSAGE_CONSOLE);
 		port_pend(port, CONSOLE_MESSAGE_RESIZE);
 	}
 	if (port->name[0])
 		port_pend(port, CONSOLE_MESSAGE_NAME);
-	port->host_open = char_connected(port->chr);
-	if (port->host_open)
-		port_pend(port, CONSOLE_MESSAGE_OPENED);
 }
 
+/*
+ * Any port there is: a driver that resets the device to suspend (Linux) knows its ports when it wakes,
+ * and does not ask to have them added again.
+ */
 static void control_handle(struct virtio_console *console,
 			   const struct virtio_console_control *message)
 {
@@ -168,7 +180,7 @@ static void control_handle(struct virtio_console *console,
 		control_device_ready(console, message->value != 0);
 		return;
 	}
-	if (message->id >= console->port_count || !console->ports[message->id].added) {
+	if (message->id >= console->port_count) {
 		log_guest(console->vc.log, "%s: control message %u ignored: there is no port %u",
 			  console->vc.name, message->event, message->id);
 		return;
@@ -179,6 +191,8 @@ static void control_handle(struct virtio_console *console,
 		control_port_ready(port, message->value != 0);
 		break;
 	case VIRTIO_CONSOLE_PORT_OPEN:
+		if (!port->ready)
+			port_made(port);
 		console_port_guest_open(port, message->value != 0);
 		break;
 	default:
