@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * hostile.h: a process that serves a disk, which is attacked, and a virtio-rng, which must go on; and
- * what must hold after each attack.
+ * hostile.h: a process that serves a disk, which is attacked, a virtio-rng, which must go on, and a
+ * console on its standard input and output, which catches signals; and what must hold after each attack.
  */
 #ifndef TENON_TESTS_VHOST_USER_HOSTILE_H
 #define TENON_TESTS_VHOST_USER_HOSTILE_H
@@ -26,7 +26,7 @@
  */
 struct hostile {
 	struct served *served;
-	char rng_socket[96];
+	char rng_socket[96], console_socket[96];
 	struct front_end *rng;
 	struct virtio_driver *rng_driver;
 	unsigned int fds;
@@ -52,10 +52,13 @@ static inline void hostile_other_works(struct hostile *hostile)
 static inline void hostile_start(struct hostile *hostile)
 {
 	struct served *served = hostile->served;
+	/* clang-format off */
 	const char *const arguments[] = {
-		"serve", "-s",	       served->spec, "--socket",	  served->back_end.socket,
-		"-s",	 "virtio-rng", "--socket",   hostile->rng_socket, NULL
+		"serve", "-s", served->spec, "--socket", served->back_end.socket,
+		"-s", "virtio-rng", "--socket", hostile->rng_socket,
+		"-s", "virtio-console,stdio", "--socket", hostile->console_socket, NULL
 	};
+	/* clang-format on */
 	int socket;
 
 	assert_int_equal(back_end_start(&served->back_end, arguments), 0);
@@ -116,6 +119,8 @@ static inline struct hostile *hostile_create(void **state)
 	hostile->served = served_create_stopped((void **)&hostile->served);
 	hostile->rng = front_create(hostile->served->machine);
 	snprintf(hostile->rng_socket, sizeof(hostile->rng_socket), "%s/rng",
+		 hostile->served->back_end.directory);
+	snprintf(hostile->console_socket, sizeof(hostile->console_socket), "%s/console",
 		 hostile->served->back_end.directory);
 	hostile_start(hostile);
 	hostile->rng_heap = guest_alloc(hostile->served->machine, MIB(4), 4096);

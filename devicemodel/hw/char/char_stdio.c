@@ -93,13 +93,16 @@ static void on_fatal_signal(int number)
 	errno = saved_errno;
 }
 
+/* Who handles a signal already may survive it, as of SIGBUS in `tenon serve`: it stays theirs. */
 static void fatal_signals_catch(void)
 {
 	struct sigaction action = { .sa_handler = on_fatal_signal, .sa_flags = SA_ONSTACK };
 
 	sigemptyset(&action.sa_mask);
 	for (size_t i = 0; i < ARRAY_SIZE(fatal_signals); i++)
-		sigaction(fatal_signals[i], &action, &terminal.old_actions[i]);
+		if (!sigaction(fatal_signals[i], NULL, &terminal.old_actions[i]) &&
+		    terminal.old_actions[i].sa_handler == SIG_DFL)
+			sigaction(fatal_signals[i], &action, NULL);
 }
 
 static void fatal_signals_release(void)

@@ -48,13 +48,15 @@ static void run_child(struct back_end *back_end, const char *const *arguments, p
 {
 	const char *argv[64] = { back_end_program() };
 	int log = open(back_end->log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	int input = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	unsigned int count = 1;
 
 	while (*arguments && count < ARRAY_SIZE(argv) - 1)
 		argv[count++] = *arguments++;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (log < 0 || getppid() != parent)
+	if (log < 0 || input < 0 || getppid() != parent)
 		_exit(126);
+	dup2(input, STDIN_FILENO);
 	dup2(log, STDERR_FILENO);
 	dup2(log, STDOUT_FILENO);
 	execv(argv[0], (char *const *)(uintptr_t)argv);
