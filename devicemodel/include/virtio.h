@@ -78,7 +78,9 @@ static inline bool virtio_features_test(const struct virtio_features *features, 
  * @resume: go on after quiesce
  * @qnotify: the driver made buffers available in @vq (or may have); also called for each queue when
  *           the driver sets DRIVER_OK and after resume
- * @queue_reset: @vq was reset or disabled alone: drop what is in flight of it (NULL: none ever is)
+ * @queue_reset: @vq was reset or disabled alone: drop what is in flight of it (NULL: none ever is).
+ *            Not called when a front end (vhost-user) stops a ring and goes on with it at the same
+ *            place: that is after quiesce, and before resume
  * @cfgread: before the driver reads [@offset, @offset + @size) of vc->config: may refresh it
  * @cfgwrite: the driver wrote @size bytes at @offset; vc->config is not changed by the core.
  *            NULL: writes are ignored
@@ -140,6 +142,7 @@ struct virtio_ops {
  * @size, @size_max: entries now and at most
  * @enabled: set up by the driver and usable
  * @offloaded: the kernel runs it (vhost.h): it gives no chains, and is not to be touched
+ * @stopped: not enabled, but may go on where it was: virtio_queue_stop()
  * @broken: the driver broke the protocol on it; it gives no more chains until reset
  * @priv: for the device
  * @loop, @lock: where its kicks come and what is held around its qnotify: vc->loop and vc->lock, or,
@@ -150,6 +153,7 @@ struct vqueue_info {
 	uint16_t index;
 	uint16_t size, size_max;
 	bool enabled;
+	bool stopped;
 	bool broken;
 	bool offloaded; /* the kernel runs it: no qnotify, no chains */
 	void *priv;

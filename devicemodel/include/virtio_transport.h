@@ -187,6 +187,13 @@ void virtio_pending_finish(struct virtio_common *vc);
 /** virtio_stop_offload() - the device broke: nobody else goes on with its rings either. */
 void virtio_stop_offload(struct virtio_common *vc);
 
+/**
+ * virtio_queue_stop() - @vq, which is enabled, has no ring any more, but may go on where it was: so the
+ * device, which is quiesced and has no chain of it, keeps what it knows of the queue until
+ * virtio_queue_reset(). Who sets it up again (virtio_queue_restore()) clears vq->stopped.
+ */
+void virtio_queue_stop(struct virtio_common *vc, struct vqueue_info *vq);
+
 /** virtio_queue_reset() - @vq alone as new. */
 void virtio_queue_reset(struct virtio_common *vc, struct vqueue_info *vq);
 

@@ -5,6 +5,8 @@
  */
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "served.h"
 
@@ -128,6 +130,136 @@ static void stop_with_requests_in_flight(void **state)
 			served_verify(driver, 1, round % 16, round * 100 + round % 16);
 		}
 	}
+}
+
+/* ---- A ring stopped with a chain half sent: a console whose peer reads slowly ---- */
+
+#define SLOW_CHAINS 12U
+#define SLOW_CHAIN KIB(64)
+#define SLOW_BYTES (SLOW_CHAINS * SLOW_CHAIN)
+
+/* struct slow - @peer: the other end of the port; @data: what the driver sends; @received bytes of it */
+struct slow {
+	struct served *served;
+	int listener, peer;
+	uint64_t gpa;
+	uint8_t *data;
+	size_t received;
+};
+
+static void slow_create(struct slow *slow, void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct served *served = served_create_stopped(state);
+
+	slow->served = served;
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/port", served->back_end.directory);
+	snprintf(served->spec, sizeof(served->spec), "virtio-console,packed=on,port=x:socket:%s",
+		 address.sun_path);
+	slow->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(slow->listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(slow->listener, 1), 0);
+	slow->gpa = guest_alloc(served->machine, SLOW_BYTES, 4096);
+	slow->data = guest_ptr(served->machine, slow->gpa, SLOW_BYTES);
+	served_pattern(slow->data, SLOW_BYTES, 7);
+}
+
+/* All chains are there for the device, and as many as go into the socket are sent. */
+static struct driver_queue *slow_start(struct slow *slow, const struct driver_params *params)
+{
+	struct served *served = slow->served;
+	struct driver_queue *queue;
+
+	back_end_serve(&served->back_end, served->spec);
+	served_connect(served);
+	slow->peer = accept4(slow->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	assert_true(slow->peer >= 0);
+	slow->received = 0;
+	driver_close(served->driver);
+	queue = driver_queue(served_run(served, params), 1);
+	for (unsigned int i = 0; i < SLOW_CHAINS; i++) {
+		struct segment segment = { slow->gpa + i * SLOW_CHAIN, SLOW_CHAIN };
+
+		assert_int_equal(driver_add_buf(queue, &segment, 1, 0, slow), 0);
+	}
+	driver_kick(queue);
+	assert_non_null(driver_wait_buf(queue, NULL, DRIVER_TIMEOUT_MS));
+	return queue;
+}
+
+static void slow_end(struct slow *slow)
+{
+	close(slow->peer);
+	front_hang_up(slow->served->front);
+	assert_int_equal(back_end_stop(&slow->served->back_end), 0);
+}
+
+/* The next bytes of what is sent, as far as they are there within @ms; false: none. */
+static bool slow_read(struct slow *slow, int ms)
+{
+	struct pollfd readable = { .fd = slow->peer, .events = POLLIN };
+	uint8_t data[8192];
+	ssize_t len;
+
+	if (poll(&readable, 1, ms) <= 0)
+		return false;
+	len = read(slow->peer, data, sizeof(data));
+	assert_true(len > 0 && slow->received + (size_t)len <= SLOW_BYTES);
+	assert_memory_equal(data, slow->data + slow->received, (size_t)len);
+	slow->received += (size_t)len;
+	return true;
+}
+
+/* What of a chain has gone out is not sent again when the ring goes on where it was. */
+static void stop_with_a_chain_half_sent(void **state)
+{
+	struct slow slow;
+
+	slow_create(&slow, state);
+	for (unsigned int i = 0; i < ARRAY_SIZE(formats); i++) {
+		struct driver_queue *queue = slow_start(&slow, &formats[i]);
+		struct front_end *front = slow.served->front;
+
+		while (slow.received < SLOW_BYTES) {
+			assert_int_equal(front_ring_stop(front, 1), 0);
+			assert_int_equal(front_ring_start(front, queue), 0);
+			assert_int_equal(front_ring_enable(front, 1, true), 0);
+			for (unsigned int j = 0; j < 8; j++)
+				slow_read(&slow, j ? 0 : DRIVER_TIMEOUT_MS);
+		}
+		for (unsigned int j = 1; j < SLOW_CHAINS; j++)
+			assert_non_null(driver_wait_buf(queue, NULL, DRIVER_TIMEOUT_MS));
+		assert_false(slow_read(&slow, 1));
+		slow_end(&slow);
+	}
+	close(slow.listener);
+	back_end_serve(&slow.served->back_end, "virtio-rng"); /* for the end of the test */
+}
+
+/* It goes on elsewhere: all of the chain that is there is sent. */
+static void go_on_elsewhere(void **state)
+{
+	struct slow slow;
+	struct driver_queue *queue;
+	struct front_end *front;
+
+	slow_create(&slow, state);
+	queue = slow_start(&slow, &formats[0]);
+	front = slow.served->front;
+	usleep(10000); /* the socket is full by now */
+	assert_int_equal(front_ring_stop(front, 1), 0);
+	while (slow_read(&slow, 20))
+		;
+	assert_true(slow.received % SLOW_CHAIN); /* no more comes of that one */
+	slow.received += SLOW_CHAIN - slow.received % SLOW_CHAIN;
+	front->rings[1].base++;
+	assert_int_equal(front_ring_start(front, queue), 0);
+	assert_int_equal(front_ring_enable(front, 1, true), 0);
+	while (slow.received < SLOW_BYTES)
+		assert_true(slow_read(&slow, DRIVER_TIMEOUT_MS));
+	slow_end(&slow);
+	close(slow.listener);
+	back_end_serve(&slow.served->back_end, "virtio-rng"); /* for the end of the test */
 }
 
 /* A disabled ring is not worked on, and nothing is lost: neither requests nor kicks. */
@@ -326,6 +458,8 @@ int main(void)
 		RING_TEST(every_layout),
 		RING_TEST(stop_and_go_on),
 		RING_TEST(stop_with_requests_in_flight),
+		RING_TEST(stop_with_a_chain_half_sent),
+		RING_TEST(go_on_elsewhere),
 		RING_TEST(enable_and_disable),
 		RING_TEST(without_eventfds),
 		RING_TEST(call_fd_is_replaced),

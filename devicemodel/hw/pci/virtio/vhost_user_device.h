@@ -38,6 +38,7 @@ struct vhost_user_signal {
  * started and enabled.
  * @addr: as SET_VRING_ADDR gave it, if @has_addr
  * @base: as SET_VRING_BASE and GET_VRING_BASE have it; up to date while the queue is not enabled
+ * @stopped_at: base when the queue was stopped
  * @started: from SET_VRING_KICK to GET_VRING_BASE
  * @polled: it was started without a kick descriptor
  * @enabled: as SET_VRING_ENABLE said, if @enable_said
@@ -47,7 +48,7 @@ struct vhost_user_signal {
 struct vhost_user_ring {
 	struct vqueue_info *vq;
 	struct vhost_user_vring_addr addr;
-	uint32_t base;
+	uint32_t base, stopped_at;
 	uint16_t size;
 	bool has_addr, started, polled;
 	bool enabled, enable_said;

@@ -132,12 +132,21 @@ static void queue_start_failed(struct vhost_user_device *device, struct vhost_us
 	virtio_queue_reset(device->vc, ring->vq);
 }
 
+/* Anywhere but where it was stopped it is another ring: the device forgets what it had begun of it. */
+static void queue_forget_other(struct vhost_user_device *device, struct vhost_user_ring *ring)
+{
+	if (ring->vq->stopped && ring->base != ring->stopped_at)
+		virtio_queue_reset(device->vc, ring->vq);
+}
+
 static int queue_start(struct vhost_user_device *device, struct vhost_user_ring *ring)
 {
 	bool packed = virtio_has_feature(device->vc, VIRTIO_F_RING_PACKED);
 	struct vqueue_info *vq = ring->vq;
-	int error = ring_locate(device, ring, packed);
+	int error;
 
+	queue_forget_other(device, ring);
+	error = ring_locate(device, ring, packed);
 	if (error)
 		return vhost_user_refuse(device, "ring %u is not in memory", vq->index);
 	vq->size = vq->size_written = ring->size;
@@ -155,13 +164,15 @@ static int queue_start(struct vhost_user_device *device, struct vhost_user_ring 
 		error = ring_attach_inflight(device, ring);
 	if (error)
 		queue_start_failed(device, ring);
+	else
+		vq->stopped = false;
 	return error;
 }
 
 static void queue_stop(struct vhost_user_device *device, struct vhost_user_ring *ring)
 {
-	ring->base = ring_base(ring->vq);
-	virtio_queue_reset(device->vc, ring->vq);
+	ring->base = ring->stopped_at = ring_base(ring->vq);
+	virtio_queue_stop(device->vc, ring->vq);
 }
 
 /*

@@ -36,7 +36,7 @@ static void vq_clear_chains(struct vqueue_info *vq)
 
 static void vq_clear(struct vqueue_info *vq)
 {
-	vq->enabled = false;
+	vq->enabled = vq->stopped = false;
 	vq->broken = vq->error_pending = vq->notify_pending = false;
 	vq->told = false;
 	virtio_queue_poll_update(vq);
@@ -153,16 +153,30 @@ int virtio_queue_restore(struct virtio_common *vc, struct vqueue_info *vq)
 	return 0;
 }
 
-void virtio_queue_reset(struct virtio_common *vc, struct vqueue_info *vq)
+/* All locks held. */
+static void queue_clear(struct virtio_common *vc, struct vqueue_info *vq)
 {
 	uint16_t vector = vq->msix_vector;
 
-	virtio_lock_queues(vc);
-	if (vq->enabled && vc->ops->queue_reset)
-		vc->ops->queue_reset(vc, vq);
 	vq_clear(vq);
 	vq->msix_vector = vector;
 	vc->transport->status_changed(vc);
+}
+
+void virtio_queue_stop(struct virtio_common *vc, struct vqueue_info *vq)
+{
+	virtio_lock_queues(vc);
+	queue_clear(vc, vq);
+	vq->stopped = true;
+	virtio_unlock_queues(vc);
+}
+
+void virtio_queue_reset(struct virtio_common *vc, struct vqueue_info *vq)
+{
+	virtio_lock_queues(vc);
+	if ((vq->enabled || vq->stopped) && vc->ops->queue_reset)
+		vc->ops->queue_reset(vc, vq);
+	queue_clear(vc, vq);
 	virtio_unlock_queues(vc);
 }
 
