@@ -415,6 +415,13 @@ static void test_file_fifo(void **state)
 	assert_int_equal(write_locked(f, "lost", 4), 4);
 	assert_int_equal(f->lines, 1);
 	assert_non_null(strstr(f->line, "output is dropped"));
+	/* The reader is started again. */
+	fd = open(f->path, O_RDONLY | O_NONBLOCK);
+	assert_int_equal(write_locked(f, "back", 4), 4);
+	assert_reads(fd, "back");
+	close(fd);
+	assert_int_equal(write_locked(f, "lost", 4), 4);
+	assert_int_equal(f->lines, 2);
 }
 
 /* ---- Sockets ---- */

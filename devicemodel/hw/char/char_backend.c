@@ -271,10 +271,15 @@ static void on_char_timer(void *arg, uint32_t expirations)
 /* Nothing that a person or a peer does to the other end may stop the guest: the bytes are lost. */
 static void char_write_failed(struct char_backend *chr, int error)
 {
-	chr->output_dead = error == EPIPE || error == ECONNRESET || error == EIO;
-	if (!chr->kind->peer_leaves)
+	if (chr->kind->peer_leaves) {
+		chr->output_dead = error == EPIPE || error == ECONNRESET || error == EIO;
+		return;
+	}
+	/* Tried again with each write: a FIFO may get a reader, a disk room. */
+	if (!chr->output_failed)
 		log_guest(chr->log, "%s: %s: cannot write, output is dropped: %s", chr->what,
 			  chr->kind->name, strerror(error));
+	chr->output_failed = true;
 }
 
 size_t char_write(struct char_backend *chr, const void *data, size_t len)
@@ -286,6 +291,7 @@ size_t char_write(struct char_backend *chr, const void *data, size_t len)
 
 		if (count > 0) {
 			done += (size_t)count;
+			chr->output_failed = false;
 			continue;
 		}
 		if (count < 0 && errno == EINTR)

@@ -56,7 +56,8 @@ struct char_port {
 /**
  * struct char_backend - what every kind has; first member of its struct.
  * @connected: what char_connected() says
- * @output_dead: nobody will ever read from @output.fd again: drop what is written
+ * @output_dead: the peer left, nobody will ever read from @output.fd again: drop what is written
+ * @output_failed: the last write did, and the user was told
  * @hung_up: the kind was told so, and no more need be heard of it
  * @want_write: the user waits for writable()
  * @refused: receive() did not take all: no more until char_accept_input()
@@ -74,6 +75,7 @@ struct char_backend {
 	struct char_port input, output;
 	bool connected;
 	bool output_dead;
+	bool output_failed;
 	bool hung_up;
 	bool want_write;
 	bool refused;
