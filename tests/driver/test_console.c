@@ -595,6 +595,36 @@ static void test_slow_reader(void **state)
 	assert_int_equal(used, CHUNKS);
 }
 
+/* What is held back for a peer that leaves is not for the next one, who waits to be accepted. */
+static void test_held_back_for_another(void **state)
+{
+	enum { CHUNK = 32768, CHUNKS = 128 };
+	struct bench *bench = *state;
+	struct driver_queue *queue;
+	struct segment segment;
+	int first;
+
+	ports_start(bench, "socket:");
+	first = connect_to(bench->port);
+	expect_control(bench, 1, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL);
+	control_out(bench, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	queue = queue_of(bench, 5);
+	segment = (struct segment) { guest_alloc(bench->machine, CHUNK, 1), CHUNK };
+	for (unsigned int i = 0; i < CHUNKS; i++)
+		assert_int_equal(driver_add_buf(queue, &segment, 1, 0, bench), 0);
+	driver_kick(queue);
+	machine_poll(bench->machine);
+	bench->peer[1] = connect_to(bench->port);
+	machine_poll(bench->machine);
+	close(first);
+	expect_control(bench, 1, VIRTIO_CONSOLE_PORT_OPEN, 0, NULL);
+	expect_control(bench, 1, VIRTIO_CONSOLE_PORT_OPEN, 1, NULL);
+	for (unsigned int i = 0; i < CHUNKS; i++)
+		assert_non_null(driver_wait_buf(queue, NULL, DRIVER_TIMEOUT_MS));
+	send_text(bench, 5, "fresh");
+	expect_output(bench, bench->peer[1], "fresh", 5);
+}
+
 /* A driver that gives control buffers late hears all, as it is then. */
 static void test_control_buffers_late(void **state)
 {
@@ -795,6 +825,7 @@ int main(void)
 		BENCH_TEST(test_port_closed_unread),
 		BENCH_TEST(test_ports_not_negotiated),
 		BENCH_TEST(test_slow_reader),
+		BENCH_TEST(test_held_back_for_another),
 		BENCH_TEST(test_control_buffers_late),
 		BENCH_TEST(test_control_wrong),
 		BENCH_TEST(test_control_buffer_too_small),

@@ -151,6 +151,24 @@ static void port_transmit(struct console_port *port)
 		console_again(port->console);
 }
 
+/* All that is there now, at most what the queue can hold, is done with. */
+static void port_drop_output(struct console_port *port)
+{
+	struct vqueue_info *vq = port_tx_queue(port);
+	unsigned int left = vq->size;
+	struct vq_chain chain;
+
+	port->tx_done = 0;
+	while (left && vq_has_descs(vq) &&
+	       vq_pop(vq, &chain, port->console->tx_iov, CONSOLE_TX_IOVS) > 0) {
+		vq_relchain(vq, chain.idx, 0);
+		left--;
+	}
+	vq_endchains(vq, left > 0);
+	if (!left)
+		console_again(port->console);
+}
+
 static void port_writable(void *arg)
 {
 	struct console_port *port = arg;
@@ -205,10 +223,14 @@ void console_port_guest_open(struct console_port *port, bool open)
 	port->discard = false;
 }
 
-/* Output held back for a peer that left is not for the next one: the back end takes and drops it. */
+/* Output held back for a peer that left is not for the next one. */
 static void port_connected(void *arg, bool connected)
 {
-	console_control_host_open(arg, connected);
+	struct console_port *port = arg;
+
+	if (!connected && console_multiport(port->console) && !console_port_is_console(port))
+		port_drop_output(port);
+	console_control_host_open(port, connected);
 }
 
 /* ---- Size ---- */
