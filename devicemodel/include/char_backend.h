@@ -74,6 +74,12 @@ size_t char_write(struct char_backend *chr, const void *data, size_t len);
 void char_accept_input(struct char_backend *chr);
 
 /**
+ * char_discard_input() - what came in until now is not for receive(), here or where the host keeps it:
+ * up to 1 MiB of it is thrown away. Calls nobody; lock held; not from receive().
+ */
+void char_discard_input(struct char_backend *chr);
+
+/**
  * char_copy_input() - what came in and receive() did not take, up to @size bytes, which stay; lock
  * held. There are never more than CHAR_INPUT_MAX.
  */

@@ -12,6 +12,9 @@
 
 #include "char_kind.h"
 
+/* A peer that sends as fast as we read must not keep us. */
+#define DISCARD_MAX MIB(1)
+
 static const struct char_kind *const char_kinds[] = {
 	&char_stdio, &char_pty, &char_tty, &char_file, &char_socket, &char_server, &char_null,
 };
@@ -186,6 +189,25 @@ void char_accept_input(struct char_backend *chr)
 	if (chr->delivering)
 		return;
 	char_deliver(chr);
+	char_update_watch(chr);
+}
+
+/* Its end, if that is next, is left for the loop to find. */
+void char_discard_input(struct char_backend *chr)
+{
+	size_t left = DISCARD_MAX;
+
+	chr->head = chr->len = 0;
+	chr->refused = false;
+	while (chr->input.fd >= 0 && left) {
+		ssize_t count = read(chr->input.fd, chr->buffer, sizeof(chr->buffer));
+
+		if (count <= 0)
+			break;
+		if (chr->kind->filter)
+			chr->kind->filter(chr, chr->buffer, (size_t)count);
+		left -= MIN(left, (size_t)count);
+	}
 	char_update_watch(chr);
 }
 

@@ -193,8 +193,6 @@ static size_t port_receive(void *arg, const uint8_t *data, size_t len)
 	struct vq_chain chain;
 	size_t taken = 0;
 
-	if (port->discard)
-		return len;
 	if (!port_takes_input(port))
 		return 0;
 	while (taken < len && vq_has_descs(vq) && vq_pop(vq, &chain, iov, CONSOLE_IOVS) > 0) {
@@ -218,9 +216,9 @@ void console_port_guest_open(struct console_port *port, bool open)
 
 	port->guest_open = open;
 	/* What came for the program that closed the port is not for the next one that opens it. */
-	port->discard = closed && !console_port_is_console(port);
+	if (closed && !console_port_is_console(port))
+		char_discard_input(port->chr);
 	char_accept_input(port->chr);
-	port->discard = false;
 }
 
 /* Output held back for a peer that left is not for the next one. */

@@ -39,7 +39,6 @@ enum console_message {
  * @name: "" for the console port that the positional option makes
  * @label: for messages to people
  * @tx_done: bytes of the first available transmit chain that the back end has already
- * @discard: input is thrown away: what came before the guest closed the port
  * @pending: BIT32(enum console_message): what the driver is still to be told
  * @added: the driver knows of the port; @ready: it made it; @guest_open: a program opened it
  * @host_open: what the driver was told, or is about to be, of the host's end
@@ -52,7 +51,6 @@ struct console_port {
 	char label[128];
 	struct char_backend *chr;
 	uint64_t tx_done;
-	bool discard;
 	uint32_t pending;
 	bool added, ready, guest_open, host_open;
 	uint32_t input_len;
