@@ -37,6 +37,7 @@ struct char_backend_ops {
  * char_open() - open the back end that @spec names:
  *   "stdio"                  this terminal, raw; restored on close, on exit and on fatal signals that nobody handles.
  *                            Ctrl-a x ends tenon as SIGTERM would; Ctrl-a a sends a Ctrl-a.
+ *                            What is typed while 4096 bytes wait for a user who takes none is lost
  *                            A pipe, file or socket in its place is used as it is
  *   "pty" or "pty:LINK"      a new pseudo-terminal, its path logged (and linked at LINK, removed on
  *                            close); while nobody has it open, output is dropped

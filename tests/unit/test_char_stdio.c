@@ -44,12 +44,16 @@ static uint64_t now_ms(void)
 		}                                                                                  \
 	} while (0)
 
+#define LINE "is anybody there?\r"
+#define LINES 300 /* more of them than tenon keeps */
+
 struct child {
 	struct captured_log log;
 	struct event_loop *loop;
 	pthread_mutex_t lock;
 	struct char_backend *chr;
 	bool refuse; /* input */
+	bool quiet; /* count what comes, and no more */
 	bool close;
 	size_t received;
 	unsigned int writable;
@@ -88,7 +92,7 @@ static size_t child_receive(void *arg, const uint8_t *data, size_t len)
 	if (child->refuse)
 		return 0;
 	child->received += len;
-	for (size_t i = 0; i < len; i++)
+	for (size_t i = 0; i < len && !child->quiet; i++)
 		child_key(child, data[i]);
 	return len;
 }
@@ -174,6 +178,24 @@ static void child_hung(void)
 	child->refuse = true;
 	child_print(child, "ready");
 	child_run(child, 2 * PATIENCE_MS);
+}
+
+static void child_slow(void)
+{
+	struct child *child = child_open();
+
+	child->refuse = child->quiet = true;
+	child_print(child, "ready");
+	child_run(child, 200);
+	child->refuse = false;
+	pthread_mutex_lock(&child->lock);
+	char_accept_input(child->chr);
+	pthread_mutex_unlock(&child->lock);
+	for (int i = 0; i < PATIENCE_MS && child->received < LINES * strlen(LINE); i++)
+		child_run(child, 1);
+	check(child->received == LINES * strlen(LINE));
+	child_print(child, "all");
+	child_close(child);
 }
 
 static void child_opens_twice(void)
@@ -479,18 +501,33 @@ static void test_terminal_escape(void **state)
 	end_terminal(&terminal);
 }
 
+static void type_lines(const struct terminal *terminal)
+{
+	for (unsigned int i = 0; i < LINES; i++)
+		type(terminal->master, LINE);
+}
+
 /* A guest that takes no input can still be left. */
 static void test_terminal_escape_from_hung_guest(void **state)
 {
 	struct terminal terminal;
 
 	start_on_terminal(&terminal, child_hung);
-	for (unsigned int i = 0; i < 20; i++) {
-		type(terminal.master, "is anybody there?\r");
-		usleep(2000);
-	}
+	type_lines(&terminal);
 	type(terminal.master, "\x01x");
 	assert_killed(terminal.pid, SIGTERM);
+	end_terminal(&terminal);
+}
+
+/* A guest that takes its time gets all of what is pasted. */
+static void test_terminal_paste_to_slow_guest(void **state)
+{
+	struct terminal terminal;
+
+	start_on_terminal(&terminal, child_slow);
+	type_lines(&terminal);
+	assert_reads(terminal.master, "all");
+	assert_exits(terminal.pid);
 	end_terminal(&terminal);
 }
 
@@ -626,6 +663,7 @@ int main(void)
 		cmocka_unit_test(test_terminal_restored_on_fatal_signals),
 		cmocka_unit_test(test_terminal_escape),
 		cmocka_unit_test(test_terminal_escape_from_hung_guest),
+		cmocka_unit_test(test_terminal_paste_to_slow_guest),
 		cmocka_unit_test(test_terminal_resize),
 		cmocka_unit_test(test_only_one),
 		cmocka_unit_test(test_input_from_pipe),

@@ -11,9 +11,13 @@
 #include <unistd.h>
 
 #include "char_kind.h"
+#include "event_loop.h"
 
 /* A peer that sends as fast as we read must not keep us. */
 #define DISCARD_MAX MIB(1)
+
+/* Who takes nothing for so long may never do so; one who is slow is waited for. */
+#define STUCK_NS UINT64_C(1000000000)
 
 static const struct char_kind *const char_kinds[] = {
 	&char_stdio, &char_pty, &char_tty, &char_file, &char_socket, &char_server, &char_null,
@@ -71,16 +75,29 @@ static uint32_t char_input_events(const struct char_backend *chr)
 {
 	if (chr->input.fd < 0)
 		return 0;
-	if (chr->len < sizeof(chr->buffer))
+	if (chr->len < sizeof(chr->buffer) || chr->stuck)
 		return EPOLLIN;
 	return chr->kind->hung_up && !chr->hung_up ? EPOLLHUP : 0;
 }
 
+static void char_update_stuck(struct char_backend *chr)
+{
+	bool full = chr->input.fd >= 0 && chr->len == sizeof(chr->buffer);
+
+	if (!chr->filter || full == chr->full)
+		return;
+	chr->full = full;
+	chr->stuck = false;
+	event_set_timer(chr->stuck_timer, full ? STUCK_NS : 0, 0);
+}
+
 static void char_update_watch(struct char_backend *chr)
 {
-	uint32_t in = char_input_events(chr);
 	uint32_t out = chr->output.fd >= 0 && chr->want_write ? EPOLLOUT : 0;
+	uint32_t in;
 
+	char_update_stuck(chr);
+	in = char_input_events(chr);
 	if (chr->input.fd >= 0 && chr->input.fd == chr->output.fd) {
 		port_watch(chr, &chr->input, in | out, on_char_event);
 		return;
@@ -123,6 +140,24 @@ void char_detach(struct char_backend *chr)
 	port_close(&chr->input);
 	port_close(&chr->output);
 	char_notify_writable(chr);
+}
+
+static void on_char_stuck(void *arg, uint32_t expirations)
+{
+	struct char_backend *chr = arg;
+
+	chr->stuck = true;
+	char_update_watch(chr);
+}
+
+int char_set_filter(struct char_backend *chr,
+		    size_t (*filter)(struct char_backend *chr, uint8_t *data, size_t len))
+{
+	chr->stuck_timer = event_add_real_timer(chr->loop, chr->lock, on_char_stuck, chr);
+	if (!chr->stuck_timer)
+		return -errno;
+	chr->filter = filter;
+	return 0;
 }
 
 void char_end_input(struct char_backend *chr)
@@ -204,8 +239,8 @@ void char_discard_input(struct char_backend *chr)
 
 		if (count <= 0)
 			break;
-		if (chr->kind->filter)
-			chr->kind->filter(chr, chr->buffer, (size_t)count);
+		if (chr->filter)
+			chr->filter(chr, chr->buffer, (size_t)count);
 		left -= MIN(left, (size_t)count);
 	}
 	char_update_watch(chr);
@@ -233,25 +268,38 @@ void char_restore_input(struct char_backend *chr, const void *data, size_t len)
 	char_update_watch(chr);
 }
 
+/* Read into @to what is there; how much of it is for the user. */
+static size_t char_read(struct char_backend *chr, uint8_t *to, size_t size)
+{
+	ssize_t count = read(chr->input.fd, to, size);
+
+	if (count < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (count <= 0) {
+		chr->kind->input_ended(chr, count ? errno : 0);
+		return 0;
+	}
+	return chr->filter ? chr->filter(chr, to, (size_t)count) : (size_t)count;
+}
+
 static void char_read_input(struct char_backend *chr)
 {
-	uint8_t *end;
-	ssize_t count;
+	size_t count;
 
 	memmove(chr->buffer, chr->buffer + chr->head, chr->len);
 	chr->head = 0;
-	end = chr->buffer + chr->len;
-	count = read(chr->input.fd, end, sizeof(chr->buffer) - chr->len);
-	if (count < 0 && (errno == EAGAIN || errno == EINTR))
+	count = char_read(chr, chr->buffer + chr->len, sizeof(chr->buffer) - chr->len);
+	if (!count)
 		return;
-	if (count <= 0) {
-		chr->kind->input_ended(chr, count ? errno : 0);
-		return;
-	}
-	if (chr->kind->filter)
-		count = (ssize_t)chr->kind->filter(chr, end, (size_t)count);
-	chr->len += (size_t)count;
+	chr->len += count;
 	char_deliver(chr);
+}
+
+static void char_read_stuck(struct char_backend *chr)
+{
+	uint8_t lost[256];
+
+	char_read(chr, lost, sizeof(lost));
 }
 
 static void char_hung_up(struct char_backend *chr)
@@ -270,6 +318,8 @@ static void on_char_event(void *arg, uint32_t events)
 		return;
 	if (chr->len < sizeof(chr->buffer))
 		char_read_input(chr);
+	else if (chr->stuck)
+		char_read_stuck(chr);
 	else if (events & (EPOLLHUP | EPOLLERR) && chr->kind->hung_up)
 		char_hung_up(chr);
 	char_update_watch(chr);
@@ -377,6 +427,7 @@ static void char_free(struct char_backend *chr)
 {
 	if (!chr)
 		return;
+	event_remove(chr->stuck_timer);
 	free(chr->what);
 	free(chr);
 }

@@ -20,7 +20,6 @@ enum char_argument { CHAR_ARGUMENT_NONE, CHAR_ARGUMENT_OPTIONAL, CHAR_ARGUMENT_R
  * @peer_leaves: that nobody reads any more is normal here and not worth a message
  * @open: 0, or -errno after one log line and having undone everything
  * @close: the events are gone already
- * @filter: look at what came in before the user does; returns how many bytes are left in @data
  * @input_ended: end of file or an error (@error, else 0) on reading; must end or replace the input
  * @hung_up: the peer left, but what it sent last must wait until there is room; NULL: nothing to do
  * @terminal_size: as char_size(), or NULL
@@ -33,7 +32,6 @@ struct char_kind {
 	bool peer_leaves;
 	int (*open)(struct char_backend *chr, const char *argument);
 	void (*close)(struct char_backend *chr);
-	size_t (*filter)(struct char_backend *chr, uint8_t *data, size_t len);
 	void (*input_ended)(struct char_backend *chr, int error);
 	void (*hung_up)(struct char_backend *chr);
 	bool (*terminal_size)(const struct char_backend *chr, uint16_t *columns, uint16_t *rows);
@@ -59,6 +57,9 @@ struct char_port {
  * @output_dead: the peer left, nobody will ever read from @output.fd again: drop what is written
  * @output_failed: the last write did, and the user was told
  * @hung_up: the kind was told so, and no more need be heard of it
+ * @filter: as char_set_filter() said, or NULL
+ * @stuck: with a filter, the user has taken nothing of a full buffer for STUCK_NS: only the filter
+ *         sees what comes; @stuck_timer runs since @full
  * @want_write: the user waits for writable()
  * @refused: receive() did not take all: no more until char_accept_input()
  * @buffer: @len bytes received and not yet taken, from @head on
@@ -77,6 +78,9 @@ struct char_backend {
 	bool output_dead;
 	bool output_failed;
 	bool hung_up;
+	size_t (*filter)(struct char_backend *chr, uint8_t *data, size_t len);
+	struct event_source *stuck_timer;
+	bool full, stuck;
 	bool want_write;
 	bool refused;
 	bool delivering;
@@ -89,6 +93,15 @@ void char_attach(struct char_backend *chr, int input, int output);
 
 /** char_detach() - nobody is there any more; the descriptors are the kind's to close. */
 void char_detach(struct char_backend *chr);
+
+/**
+ * char_set_filter() - from open(): @filter looks at what comes in before the user does, and returns how
+ * many bytes are left in @data. If the user takes no more, it still sees them, and then they are lost:
+ * for a person who wants to leave. 0 or -errno.
+ */
+int char_set_filter(struct char_backend *chr,
+		    size_t (*filter)(struct char_backend *chr, uint8_t *data,
+				     size_t len)) __must_check;
 
 /** char_end_input() - there will be no more input, output goes on. */
 void char_end_input(struct char_backend *chr);

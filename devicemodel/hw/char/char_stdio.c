@@ -26,13 +26,11 @@ static const int fatal_signals[] = { SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL };
 /**
  * struct stdio_backend
  * @input, @output: descriptors of our own, -1: none
- * @is_terminal: input is one, in raw mode
- * @escaped: Ctrl-a was the last byte typed
+ * @escaped: Ctrl-a was the last byte typed, on a terminal
  */
 struct stdio_backend {
 	struct char_backend chr;
 	int input, output;
-	bool is_terminal;
 	bool escaped;
 	int resize_fd;
 	struct event_source *resize_source;
@@ -224,8 +222,6 @@ static size_t stdio_filter(struct char_backend *chr, uint8_t *data, size_t len)
 	struct stdio_backend *stdio = stdio_of(chr);
 	size_t kept = 0;
 
-	if (!stdio->is_terminal)
-		return len;
 	for (size_t i = 0; i < len; i++) {
 		int byte = data[i];
 
@@ -289,9 +285,11 @@ static int stdio_start(struct stdio_backend *stdio)
 
 	stdio->input = stdio_own(STDIN_FILENO, O_RDONLY);
 	stdio->output = stdio_own(STDOUT_FILENO, O_WRONLY);
-	stdio->is_terminal = stdio->input >= 0 && isatty(stdio->input);
-	if (stdio->is_terminal)
+	if (stdio->input >= 0 && isatty(stdio->input)) {
 		error = terminal_make_raw(stdio->input);
+		if (!error)
+			error = char_set_filter(&stdio->chr, stdio_filter);
+	}
 	if (!error && stdio->output >= 0 && isatty(stdio->output))
 		error = stdio_watch_size(stdio);
 	return error;
@@ -344,7 +342,6 @@ const struct char_kind char_stdio = {
 	.size = sizeof(struct stdio_backend),
 	.open = stdio_open,
 	.close = stdio_close,
-	.filter = stdio_filter,
 	.input_ended = stdio_input_ended,
 	.terminal_size = stdio_size,
 };
