@@ -121,8 +121,11 @@ static bool child_listen(struct child *child, unsigned int seconds)
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	end.tv_sec += seconds;
 	for (;;) {
-		if (poll(&poll_fd, 1, milliseconds_left(&end)) <= 0 && !milliseconds_left(&end))
-			return false;
+		if (poll(&poll_fd, 1, milliseconds_left(&end)) <= 0) {
+			if (!milliseconds_left(&end))
+				return false;
+			continue;
+		}
 		length = read(child->fd, data, sizeof(data));
 		if (!length || (length < 0 && errno != EINTR))
 			return true;
