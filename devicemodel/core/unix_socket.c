@@ -5,11 +5,17 @@
 #include "unix_socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define LISTEN_QUEUE 1
+
+#define LOCK_TRIES 100
+#define LOCK_PAUSE_US 10000
 
 int unix_socket_address(const char *path, struct sockaddr_un *address)
 {
@@ -46,6 +52,27 @@ int unix_socket_connect(const char *path)
 	return error ? error : socket_connect(SOCK_STREAM, &address);
 }
 
+/*
+ * Between bind() and listen() a socket looks like one that nobody has open any more, and between finding
+ * and removing such a file somebody may have replaced it. So of all who make sockets in a directory one
+ * does so at a time. The others wait, but not for ever: anybody may lock a directory that he can read.
+ * Returns a descriptor to close, or -1 if it cannot be locked: then it must do without.
+ */
+static int directory_lock(const struct sockaddr_un *address)
+{
+	char directory[sizeof(address->sun_path)];
+	int fd;
+
+	memcpy(directory, address->sun_path, sizeof(directory));
+	fd = open(dirname(directory), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (int i = 0; fd >= 0 && i < LOCK_TRIES; i++) {
+		if (!flock(fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK)
+			break;
+		usleep(LOCK_PAUSE_US);
+	}
+	return fd;
+}
+
 /* Remove a file that nobody has open any more. A full listen queue (EAGAIN) is somebody. */
 static int socket_remove_stale(int type, const struct sockaddr_un *address)
 {
@@ -64,7 +91,8 @@ static int socket_remove_stale(int type, const struct sockaddr_un *address)
 	return unlink(address->sun_path) < 0 ? -errno : 0;
 }
 
-static int socket_bind(struct unix_socket *socket, int type, const struct sockaddr_un *address)
+static int socket_bind_locked(struct unix_socket *socket, int type,
+			      const struct sockaddr_un *address)
 {
 	const struct sockaddr *generic = (const struct sockaddr *)address;
 	struct stat stat;
@@ -82,7 +110,17 @@ static int socket_bind(struct unix_socket *socket, int type, const struct sockad
 	socket->bound = true;
 	socket->device = stat.st_dev;
 	socket->inode = stat.st_ino;
-	return 0;
+	return type == SOCK_STREAM && listen(socket->fd, LISTEN_QUEUE) < 0 ? -errno : 0;
+}
+
+static int socket_bind(struct unix_socket *socket, int type, const struct sockaddr_un *address)
+{
+	int lock = directory_lock(address);
+	int error = socket_bind_locked(socket, type, address);
+
+	if (lock >= 0)
+		close(lock);
+	return error;
 }
 
 static void log_bind_failure(struct logger *log, const char *what, int error)
@@ -102,7 +140,7 @@ static void log_bind_failure(struct logger *log, const char *what, int error)
 			  error == -ENOENT ? " (its directory does not exist)" : "");
 }
 
-/* @mode is of the socket file, less the umask. */
+/* A stream socket listens. @mode is of the socket file, less the umask. */
 static int socket_open(struct logger *log, const char *what, const char *path, int type,
 		       mode_t mode, struct unix_socket *socket)
 {
@@ -136,29 +174,16 @@ static int socket_open(struct logger *log, const char *what, const char *path, i
 	return error;
 }
 
-static int socket_listen(struct logger *log, const char *what, const char *path, mode_t mode,
-			 struct unix_socket *socket)
-{
-	int error = socket_open(log, what, path, SOCK_STREAM, mode, socket);
-
-	if (error || !listen(socket->fd, LISTEN_QUEUE))
-		return error;
-	error = -errno;
-	log_error(log, "%s: cannot listen: %s", what, strerror(-error));
-	unix_socket_close(socket);
-	return error;
-}
-
 int unix_socket_listen(struct logger *log, const char *what, const char *path,
 		       struct unix_socket *socket)
 {
-	return socket_listen(log, what, path, 0777, socket);
+	return socket_open(log, what, path, SOCK_STREAM, 0777, socket);
 }
 
 int unix_socket_listen_private(struct logger *log, const char *what, const char *path,
 			       struct unix_socket *socket)
 {
-	return socket_listen(log, what, path, 0600, socket);
+	return socket_open(log, what, path, SOCK_STREAM, 0600, socket);
 }
 
 int unix_socket_open_dgram(struct logger *log, const char *what, const char *path,

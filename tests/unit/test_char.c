@@ -4,13 +4,16 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -622,6 +625,72 @@ static void test_server_replaces_stale_socket(void **state)
 	close(peer);
 }
 
+/* Who lost the race has left connections in the listen queue: it may be full. */
+static bool somebody_listens(const char *path)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un address;
+	bool connected;
+
+	set_address(&address, path);
+	connected = !connect(fd, (struct sockaddr *)&address, sizeof(address)) || errno == EAGAIN;
+	close(fd);
+	return connected;
+}
+
+#define RACERS 4
+
+/* A child that makes the socket when @go is closed, says whether it could, and lives on. */
+static pid_t start_racer(struct fixture *f, int go[2], int says)
+{
+	pid_t pid = fork();
+	char spec[160], result;
+
+	assert_true(pid >= 0);
+	if (pid)
+		return pid;
+	snprintf(spec, sizeof(spec), "server:%s", f->path);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	close(go[1]);
+	result = read(go[0], &result, 1) ? '?' : open_spec(f, spec) ? 'y' : 'n';
+	if (write(says, &result, 1) == 1)
+		pause();
+	_exit(1);
+}
+
+/* Several start at once, over the file of those that were killed: one gets it, and can be reached. */
+static void test_server_race(void **state)
+{
+	struct fixture *f = *state;
+	pid_t racers[RACERS];
+
+	for (unsigned int round = 0; round < 50; round++) {
+		unsigned int won = 0;
+		int go[2], said[2];
+
+		assert_int_equal(pipe2(go, O_CLOEXEC), 0);
+		assert_int_equal(pipe2(said, O_CLOEXEC), 0);
+		for (unsigned int i = 0; i < RACERS; i++)
+			racers[i] = start_racer(f, go, said[1]);
+		close(go[0]);
+		close(go[1]);
+		for (unsigned int i = 0; i < RACERS; i++) {
+			char result;
+
+			assert_int_equal(read(said[0], &result, 1), 1);
+			won += result == 'y';
+		}
+		assert_int_equal(won, 1);
+		assert_true(somebody_listens(f->path));
+		for (unsigned int i = 0; i < RACERS; i++) {
+			kill(racers[i], SIGKILL);
+			waitpid(racers[i], NULL, 0);
+		}
+		close(said[0]);
+		close(said[1]);
+	}
+}
+
 static void test_server_leaves_others_alone(void **state)
 {
 	struct fixture *f = *state;
@@ -923,6 +992,7 @@ int main(void)
 		stream_test(test_socket_last_words),
 		stream_test(test_socket_next_peer_comes_in),
 		stream_test(test_server_replaces_stale_socket),
+		stream_test(test_server_race),
 		stream_test(test_server_leaves_others_alone),
 		stream_test(test_server_removes_only_its_own),
 		stream_test(test_client),
