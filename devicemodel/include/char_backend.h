@@ -71,6 +71,12 @@ void char_close(struct char_backend *chr);
  */
 size_t char_write(struct char_backend *chr, const void *data, size_t len);
 
+/**
+ * char_wait_writable() - after a short char_write(), wait until there is room, for @ms at most; true if
+ * there is. For the end, when nothing else is to be done; lock held, calls nobody.
+ */
+bool char_wait_writable(const struct char_backend *chr, int ms);
+
 /** char_accept_input() - receive() can take bytes again; lock held. May call receive() at once. */
 void char_accept_input(struct char_backend *chr);
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
@@ -324,6 +325,90 @@ static void test_console_never_waits(void **state)
 	}
 	send_text(bench, 1, "and on it goes");
 	expect_output(bench, bench->peer[0], "and on it goes", 14);
+}
+
+static uint8_t nth_byte(size_t n)
+{
+	return (uint8_t)(n * 7 + n / 251);
+}
+
+/* struct late - a reader that begins after a while, and reads to the end. */
+struct late {
+	int fd;
+	size_t len;
+	bool wrong;
+};
+
+static void *late_read(void *arg)
+{
+	struct late *late = arg;
+	uint8_t data[4096];
+	ssize_t len;
+
+	usleep(100000);
+	while ((len = read(late->fd, data, sizeof(data))) > 0)
+		for (ssize_t i = 0; i < len; i++)
+			late->wrong |= data[i] != nth_byte(late->len++);
+	return NULL;
+}
+
+/* Send what fills the pipe @fd and @more bytes; returns how much that is. */
+static size_t fill_pipe(struct bench *bench, int fd, size_t more)
+{
+	int capacity = fcntl(fd, F_GETPIPE_SZ);
+	uint8_t bytes[1024];
+	size_t sent = 0;
+
+	assert_true(capacity > 0);
+	while (sent < (size_t)capacity + more) {
+		for (size_t i = 0; i < sizeof(bytes); i++)
+			bytes[i] = nth_byte(sent + i);
+		send_layout(bench, 1, &driver_layouts[0], bytes, sizeof(bytes));
+		sent += sizeof(bytes);
+	}
+	return sent;
+}
+
+/* What it said last reaches a reader who needs a moment for it. */
+static void test_end_with_slow_reader(void **state)
+{
+	struct bench *bench = *state;
+	struct late late = { 0 };
+	pthread_t thread;
+	size_t sent;
+
+	assert_int_equal(mkfifo(bench->console, 0600), 0);
+	late.fd = open(bench->console, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_true(late.fd >= 0);
+	bench_start(bench, &usual, "file:", NULL, 0);
+	sent = fill_pipe(bench, late.fd, KIB(30));
+	assert_int_equal(fcntl(late.fd, F_SETFL, 0), 0);
+	assert_int_equal(pthread_create(&thread, NULL, late_read, &late), 0);
+	bench_stop(bench);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	close(late.fd);
+	assert_int_equal(late.len, sent);
+	assert_false(late.wrong);
+}
+
+/* One who never reads does not hold up the end for long, and it is said what was lost. */
+static void test_end_without_reader(void **state)
+{
+	struct bench *bench = *state;
+	int fd;
+
+	assert_int_equal(mkfifo(bench->console, 0600), 0);
+	fd = open(bench->console, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_true(fd >= 0);
+	bench_start(bench, &usual, "file:", NULL, 0);
+	fill_pipe(bench, fd, KIB(30));
+	assert_int_equal(bench->machine->captured.count, 0);
+	driver_close(bench->driver);
+	bench->driver = NULL;
+	vm_destroy(bench->machine->ctx);
+	bench->machine->ctx = NULL;
+	assert_logged(bench->machine, "nobody read the last");
+	close(fd);
 }
 
 static void test_peer_comes_and_goes(void **state)
@@ -818,6 +903,8 @@ int main(void)
 		BENCH_TEST(test_input),
 		BENCH_TEST(test_flood),
 		BENCH_TEST(test_console_never_waits),
+		BENCH_TEST(test_end_with_slow_reader),
+		BENCH_TEST(test_end_without_reader),
 		BENCH_TEST(test_peer_comes_and_goes),
 		BENCH_TEST(test_pty),
 		BENCH_TEST(test_emergency_write),

@@ -4,6 +4,7 @@
  * receive buffer with flow control, and writing as much as fits.
  */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -377,6 +378,13 @@ size_t char_write(struct char_backend *chr, const void *data, size_t len)
 		return len;
 	}
 	return len;
+}
+
+bool char_wait_writable(const struct char_backend *chr, int ms)
+{
+	struct pollfd poll_fd = { .fd = chr->output.fd, .events = POLLOUT };
+
+	return poll(&poll_fd, 1, ms) > 0;
 }
 
 /* ---- Life ---- */

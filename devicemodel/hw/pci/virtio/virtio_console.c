@@ -14,11 +14,14 @@
 #include <limits.h>
 #include <stdio.h>
 
+#include "clock.h"
 #include "virtio_console.h"
 
 /* Bytes a port sends before others get their turn; a chain costs at least CHAIN_COST. */
 #define OUTPUT_TURN 262144
 #define CHAIN_COST 512
+
+#define OUTPUT_FLUSH_NS UINT64_C(1000000000)
 
 static struct vqueue_info *port_queue(struct console_port *port, unsigned int direction)
 {
@@ -357,10 +360,25 @@ static void console_cfgwrite(void *dev, uint32_t offset, uint32_t size, uint32_t
 		console_output(dev, &character, 1);
 }
 
+/* What a guest says last is often why it ended: its reader gets a moment for it. */
+static void output_flush(struct virtio_console *console)
+{
+	uint64_t end = clock_ns() + OUTPUT_FLUSH_NS, now = clock_ns();
+
+	while (!output_drain(console) && now < end &&
+	       char_wait_writable(console->ports[0].chr, (int)((end - now) / 1000000) + 1))
+		now = clock_ns();
+	if (console->output_len)
+		log_guest(console->vc.log, "%s: nobody read the last %llu bytes of output",
+			  console->ports[0].label,
+			  (unsigned long long)(console->output_len + console->dropped));
+}
+
 static void console_deinit(void *dev)
 {
 	struct virtio_console *console = dev;
 
+	output_flush(console);
 	for (unsigned int i = 0; i < console->port_count; i++) {
 		char_close(console->ports[i].chr);
 		console->ports[i].chr = NULL;
