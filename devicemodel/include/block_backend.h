@@ -44,7 +44,7 @@ struct block_request {
 	int error;
 	struct block_request *next;
 	struct block_queue *queue;
-	uint64_t engine[4]; /* the engine's */
+	uint64_t engine; /* the engine's */
 };
 
 #define BLOCK_THREADS_MAX 64

@@ -246,6 +246,50 @@ static void test_drain_for_another(void **state)
 	free(data);
 }
 
+/*
+ * Writes of two queues to the same place, with `direct` on blocks that may be shared: whoever is drained
+ * first does not wait for what only the other one's lock gets on with.
+ */
+static void test_drain_overlapping(void **state)
+{
+	enum { LEN = MIB(4) };
+	struct fixture *fixture = *state, other;
+	pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static uint8_t data[LEN] __attribute__((aligned(4096)));
+	const struct iovec large = { data, LEN }, small = { data, 4096 };
+	struct block_request requests[2];
+
+	open_block(fixture, false, true);
+	fixture->block->image.offset_alignment = 4096;
+	fill(data, LEN, 1);
+	other = *fixture;
+	other.queue = block_queue_open(fixture->block, fixture->loop, &lock, QUEUE_DEPTH,
+				       on_batch_end, &other);
+	assert_non_null(other.queue);
+	alarm(10);
+	pthread_mutex_lock(&lock);
+	requests[0] = (struct block_request) {
+		.op = BLOCK_WRITE, .iov = &large, .iov_count = 1, .length = LEN
+	};
+	submit(&other, &requests[0]);
+	block_kick(other.queue);
+	start_many(fixture, &requests[1], 1,
+		   &(struct block_request) { .op = BLOCK_WRITE,
+					     .iov = &small,
+					     .iov_count = 1,
+					     .offset = LEN - 4096,
+					     .length = 4096 });
+	close_queue(fixture);
+	block_drain(other.queue);
+	block_queue_close(other.queue);
+	pthread_mutex_unlock(&lock);
+	alarm(0);
+	assert_int_equal(fixture->done, 1);
+	assert_int_equal(fixture->last_error, 0);
+	assert_int_equal(other.done, 1);
+	assert_int_equal(other.last_error, 0);
+}
+
 /* ---- Several queues ---- */
 
 enum { LANES = 4, LANE_SIZE = IMAGE_SIZE / LANES, LANE_DEPTH = 16, LANE_ROUNDS = 60 };
@@ -605,6 +649,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_endless, setup, teardown),
 		ON_EACH_ENGINE(test_drain_under_load),
 		ON_EACH_ENGINE(test_drain_for_another),
+		ON_EACH_ENGINE(test_drain_overlapping),
 		ON_EACH_ENGINE(test_queues),
 		ON_EACH_ENGINE(test_queues_direct),
 		ON_EACH_ENGINE(test_queues_limited),

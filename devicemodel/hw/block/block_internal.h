@@ -67,7 +67,7 @@ int block_image_size(const struct block_image *image, uint64_t *size) __must_che
 /* block_progress() - bytes of @request that are done already; what is left is block_io()'s. */
 static inline uint64_t *block_progress(struct block_request *request)
 {
-	return &request->engine[3];
+	return &request->engine;
 }
 
 /*
@@ -88,14 +88,10 @@ bool block_is_aligned(const struct block_image *image, const struct block_reques
 
 /*
  * block_needs_range() - may @request share a block with a neighbour, one of them reading the block,
- * changing a part and writing it back? Then who changes blocks takes their range first.
+ * changing a part and writing it back? Then it is for block_io(), which has others wait meanwhile:
+ * nobody may whose request is over only when he gets a lock.
  */
 bool block_needs_range(const struct block_image *image, const struct block_request *request);
-
-/* block_range_try() - take the range of @request as @range; false: somebody has a part of it. */
-bool block_range_try(struct block_image *image, struct block_range *range,
-		     const struct block_request *request) __must_check;
-void block_range_give(struct block_image *image, struct block_range *range);
 
 /* block_flush_failed() - a flush ended with @error: the error that this one and all later ones have. */
 int block_flush_failed(struct block_image *image, int error);

@@ -268,45 +268,20 @@ static bool range_is_free(const struct block_image *image, const struct block_ra
 	return true;
 }
 
-static void range_add(struct block_image *image, struct block_range *range)
-{
-	range->next = image->ranges;
-	image->ranges = range;
-}
-
-static void range_of(const struct block_image *image, struct block_range *range,
-		     const struct block_request *request)
-{
-	range->start = align_down(request->offset, image->offset_alignment);
-	range->end = align_up(request->offset + request->length, image->offset_alignment);
-}
-
 static void range_take(struct block_image *image, struct block_range *range,
 		       const struct block_request *request)
 {
-	range_of(image, range, request);
+	range->start = align_down(request->offset, image->offset_alignment);
+	range->end = align_up(request->offset + request->length, image->offset_alignment);
 	pthread_mutex_lock(&image->ranges_lock);
 	while (!range_is_free(image, range))
 		pthread_cond_wait(&image->ranges_changed, &image->ranges_lock);
-	range_add(image, range);
+	range->next = image->ranges;
+	image->ranges = range;
 	pthread_mutex_unlock(&image->ranges_lock);
 }
 
-bool block_range_try(struct block_image *image, struct block_range *range,
-		     const struct block_request *request)
-{
-	bool is_free;
-
-	range_of(image, range, request);
-	pthread_mutex_lock(&image->ranges_lock);
-	is_free = range_is_free(image, range);
-	if (is_free)
-		range_add(image, range);
-	pthread_mutex_unlock(&image->ranges_lock);
-	return is_free;
-}
-
-void block_range_give(struct block_image *image, struct block_range *range)
+static void range_give(struct block_image *image, struct block_range *range)
 {
 	struct block_range **link = &image->ranges;
 
@@ -340,7 +315,7 @@ int block_io(struct block_image *image, void *buffer, struct block_request *requ
 
 	range_take(image, &range, request);
 	error = io_carry_out(image, buffer, request);
-	block_range_give(image, &range);
+	range_give(image, &range);
 	return error;
 }
 

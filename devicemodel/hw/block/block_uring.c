@@ -3,7 +3,8 @@
  * The block engine on io_uring: a ring for each queue, and one system call for all that a block_kick()
  * starts. What the page cache has is over when that call returns, and needs no wake-up at all;
  * of the rest the loop is told by the ring's descriptor. A pool of threads does what a ring cannot:
- * discards, zeroes, what is not aligned for O_DIRECT, and what is left of a short transfer.
+ * discards, zeroes, what is not aligned for O_DIRECT or changes blocks that have parts, and what is
+ * left of a short transfer.
  */
 #include "block_internal.h"
 
@@ -63,13 +64,6 @@ struct uring_queue {
 	struct block_list helpers;
 };
 
-static_assert(sizeof(struct block_range) <= 3 * sizeof(uint64_t), "lies before block_progress()");
-
-static struct block_range *request_range(struct block_request *request)
-{
-	return (struct block_range *)request->engine;
-}
-
 /* ---- What is over ---- */
 
 /* Not an error of the request: the kernel would rather not, or its submitter's thread has ended. */
@@ -82,8 +76,6 @@ static void uring_transferred(struct uring_queue *uring, struct block_request *r
 {
 	struct block_image *image = &request->queue->block->image;
 
-	if (block_needs_range(image, request))
-		block_range_give(image, request_range(request));
 	if (is_for_helpers(result)) {
 		block_list_add(&uring->helpers, request);
 	} else if (result < 0) {
@@ -283,36 +275,32 @@ static void uring_prepare(const struct uring_queue *uring, struct io_uring_sqe *
 	io_uring_sqe_set_data(sqe, request);
 }
 
-/* Is it something that the ring can do, whole? */
+/*
+ * Is it something that the ring can do, whole? Not with a range: it would be kept until somebody who
+ * has the queue's lock reaps the request, and who drains another queue may have that one.
+ */
 static bool is_for_ring(const struct block_image *image, const struct block_request *request)
 {
 	if (request->op == BLOCK_FLUSH)
 		return true;
 	return (request->op == BLOCK_READ || request->op == BLOCK_WRITE) &&
 	       request->iov_count <= IOV_MAX && request->length <= INT_MAX &&
-	       block_is_aligned(image, request);
+	       block_is_aligned(image, request) && !block_needs_range(image, request);
 }
 
 static bool is_for_now(const struct block_image *image, const struct block_request *request)
 {
 	return image->in_memory && request->length <= INLINE_MAX && request->op != BLOCK_DISCARD &&
-	       request->op != BLOCK_WRITE_ZEROES;
+	       request->op != BLOCK_WRITE_ZEROES && !block_needs_range(image, request);
 }
 
 static bool uring_put(struct block_queue *queue, struct block_request *request)
 {
-	struct block_image *image = &queue->block->image;
 	struct uring_queue *uring = queue->engine;
-	const bool needs_range = block_needs_range(image, request);
-	struct io_uring_sqe *sqe;
+	struct io_uring_sqe *sqe = uring_get_sqe(uring);
 
-	if (needs_range && !block_range_try(image, request_range(request), request))
-		return false;
-	sqe = uring_get_sqe(uring);
 	if (sqe)
-		uring_prepare(uring, sqe, request, uring->fixed ? 0 : image->fd);
-	else if (needs_range)
-		block_range_give(image, request_range(request));
+		uring_prepare(uring, sqe, request, uring->fixed ? 0 : queue->block->image.fd);
 	return sqe;
 }
 
