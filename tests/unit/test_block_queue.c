@@ -125,6 +125,31 @@ static void test_batch_in_memory(void **state)
 	assert_int_equal(fixture->batches, 1);
 }
 
+/* As many at once as the largest virtqueue holds: there is room for what becomes of each. */
+static void test_batch_largest(void **state)
+{
+	enum { COUNT = 32768 };
+	struct fixture *fixture = *state;
+	struct block_request *requests;
+	uint8_t data[SECTOR];
+	const struct iovec iov = { data, sizeof(data) };
+
+	open_block_only(fixture, false, false);
+	requests = calloc(COUNT, sizeof(*requests));
+	fixture->queue = block_queue_open(fixture->block, fixture->loop, &fixture->lock, COUNT,
+					  on_batch_end, fixture);
+	assert_non_null(fixture->queue);
+	alarm(30);
+	start_many(fixture, requests, COUNT,
+		   &(struct block_request) {
+			   .op = BLOCK_READ, .iov = &iov, .iov_count = 1, .length = SECTOR });
+	close_queue(fixture);
+	alarm(0);
+	assert_int_equal(fixture->done, COUNT);
+	assert_int_equal(fixture->last_error, 0);
+	free(requests);
+}
+
 static void on_done_again(struct block_request *request, int error)
 {
 	struct fixture *fixture = request->arg;
@@ -646,6 +671,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_null_sizes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_batch_inline, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_batch_in_memory, setup_uring, teardown),
+		cmocka_unit_test_setup_teardown(test_batch_largest, setup_uring, teardown),
 		cmocka_unit_test_setup_teardown(test_endless, setup, teardown),
 		ON_EACH_ENGINE(test_drain_under_load),
 		ON_EACH_ENGINE(test_drain_for_another),

@@ -24,7 +24,7 @@
 #define IORING_SETUP_SUBMIT_ALL (1U << 7) /* Linux 5.18 */
 #endif
 
-#define DEPTH_MAX 4096U
+#define SUBMISSIONS_MAX 4096U
 #define DEPTH_USUAL 256U
 
 /* Copied while the loop waits; what is longer is copied by others. */
@@ -348,11 +348,23 @@ static int uring_fd(const struct block_queue *queue)
 }
 
 /* Any thread that has the queue's lock may use it, so it is not told of a single one. */
+static int ring_init_flags(struct io_uring *ring, unsigned int depth, unsigned int flags)
+{
+	const unsigned int submissions = MIN(MAX(depth, 1U), SUBMISSIONS_MAX);
+	struct io_uring_params params = {
+		.flags = IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE | flags,
+		.cq_entries = MAX(2 * submissions, depth),
+	};
+
+	return io_uring_queue_init_params(submissions, ring, &params);
+}
+
+/* The kernel keeps back what finds no room among the completions: all that is in flight has some. */
 static int ring_init(struct io_uring *ring, unsigned int depth)
 {
-	int error = io_uring_queue_init(depth, ring, IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL);
+	int error = ring_init_flags(ring, depth, IORING_SETUP_SUBMIT_ALL);
 
-	return error == -EINVAL ? io_uring_queue_init(depth, ring, IORING_SETUP_CLAMP) : error;
+	return error == -EINVAL ? ring_init_flags(ring, depth, 0) : error;
 }
 
 static const char *refusal_remedy(int error)
@@ -436,7 +448,7 @@ static int uring_queue_open(struct block_queue *queue)
 	int error;
 
 	if (!uring)
-		uring = uring_create(MIN(MAX(queue->depth, 1U), DEPTH_MAX));
+		uring = uring_create(queue->depth);
 	error = uring ? 0 : -errno;
 	if (error && !shared->required) {
 		log_debug(image->log,
