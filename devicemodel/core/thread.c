@@ -50,6 +50,7 @@ int stop_signals_open(struct logger *log)
 	blocked = wanted;
 	sigaddset(&blocked, SIGPIPE);
 	sigaddset(&blocked, SIGWINCH);
+	sigaddset(&blocked, SIGXFSZ); /* a write then ends with EFBIG */
 	pthread_sigmask(SIG_BLOCK, &blocked, NULL);
 	fd = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd >= 0)

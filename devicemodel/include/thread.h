@@ -20,8 +20,8 @@ int thread_start(pthread_t *thread, int open_signal, void *(*run)(void *arg),
 
 /**
  * stop_signals_open() - a descriptor that tells of SIGTERM, SIGINT and SIGHUP (struct signalfd_siginfo, does
- * not block). They are blocked from now on, for good, as are SIGPIPE and SIGWINCH; no other thread
- * may exist yet. Return: the caller's to close, or -errno after one line in @log.
+ * not block). They are blocked from now on, for good, as are SIGPIPE, SIGWINCH and SIGXFSZ; no
+ * other thread may exist yet. Return: the caller's to close, or -errno after one line in @log.
  */
 int stop_signals_open(struct logger *log) __must_check;
 

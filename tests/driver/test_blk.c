@@ -654,7 +654,7 @@ static void test_no_room(void **state)
 	struct bench *bench = *state;
 	struct rlimit limit, old;
 
-	signal(SIGXFSZ, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* as tenon blocks it: this thread writes too */
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
 	bench_start(bench, &usual, "");
 	limit = (struct rlimit) { IMAGE_SIZE / 4, old.rlim_max };

@@ -86,7 +86,7 @@ static void test_no_room(void **state)
 	struct rlimit old, limit;
 	uint8_t data[SECTOR] = { 1, 2, 3 };
 
-	signal(SIGXFSZ, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* as tenon blocks it: this thread writes too */
 	getrlimit(RLIMIT_FSIZE, &old);
 	limit = old;
 	limit.rlim_cur = IMAGE_SIZE / 2;

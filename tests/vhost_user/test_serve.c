@@ -4,6 +4,7 @@
  * process, its end, its messages, and the conventions of QEMU's vhost-user.json.
  */
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -126,6 +127,38 @@ static void ends_with_requests_in_flight(void **state)
 		assert_int_equal(done, 0);
 	}
 	back_end_serve(&served->back_end, served->spec);
+}
+
+/* A write beyond the file size limit is that request's error, and nobody's end. */
+static void survives_file_size_limit(void **state)
+{
+	const struct rlimit limit = { SERVED_DISK / 2, SERVED_DISK / 2 };
+	struct served *served = served_create_stopped(state);
+	char disk[] = "/dev/shm/tenon-serve-XXXXXX", spec[64];
+	struct served_request request;
+	int fd = mkstemp(disk);
+
+	if (fd < 0) {
+		print_message("no /dev/shm\n");
+		back_end_serve(&served->back_end, served->spec);
+		skip();
+	}
+	assert_int_equal(ftruncate(fd, SERVED_DISK), 0);
+	close(fd);
+	snprintf(spec, sizeof(spec), "virtio-blk,%s", disk);
+	back_end_serve(&served->back_end, spec);
+	unlink(disk);
+	assert_int_equal(prlimit(served->back_end.pid, RLIMIT_FSIZE, &limit, NULL), 0);
+	served_connect(served);
+	served_run(served, &served_split);
+	served_submit(served->driver, 0, VIRTIO_BLK_T_OUT, SERVED_DISK / 512 - 1, &request);
+	driver_kick(driver_queue(served->driver, 0));
+	assert_ptr_equal(driver_wait_buf(driver_queue(served->driver, 0), NULL, DRIVER_TIMEOUT_MS),
+			 &request);
+	assert_int_equal(*request.status, VIRTIO_BLK_S_IOERR);
+	served_write(served->driver, 0, 0, 1);
+	served_verify(served->driver, 0, 0, 1);
+	assert_true(back_end_alive(&served->back_end));
 }
 
 /* ---- Devices ---- */
@@ -254,10 +287,15 @@ static void by_the_conventions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		SERVE_TEST(inherited_listener), SERVE_TEST(inherited_connection),
-		SERVE_TEST(socket_in_the_way),	SERVE_TEST(ends_with_requests_in_flight),
-		SERVE_TEST(several_devices),	SERVE_TEST(bad_command_lines),
-		SERVE_TEST(capabilities),	SERVE_TEST(by_the_conventions),
+		SERVE_TEST(inherited_listener),
+		SERVE_TEST(inherited_connection),
+		SERVE_TEST(socket_in_the_way),
+		SERVE_TEST(ends_with_requests_in_flight),
+		SERVE_TEST(several_devices),
+		SERVE_TEST(bad_command_lines),
+		SERVE_TEST(capabilities),
+		SERVE_TEST(by_the_conventions),
+		SERVE_TEST(survives_file_size_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
