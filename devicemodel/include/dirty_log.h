@@ -46,8 +46,11 @@ void vq_dirty_forget(struct vqueue_info *vq);
 void vq_dirty_add(struct vqueue_info *vq, uint64_t gpa, uint32_t len);
 void vq_dirty_taken(struct vqueue_info *vq, int idx);
 
-/** vq_dirty_used() - the first @len bytes of the writable part of @idx were written. */
-void vq_dirty_used(struct vqueue_info *vq, uint16_t idx, uint32_t len);
+/**
+ * vq_dirty_used() - the writable part of @idx was written: all of it, since the length that a device
+ * uses it with ends at the first gap (virtio 1.4, 2.7.8.2), and a status may be behind that.
+ */
+void vq_dirty_used(struct vqueue_info *vq, uint16_t idx);
 
 /** vq_dirty_ring() - @len bytes at @offset of the used ring (packed: the descriptor ring) were written. */
 void vq_dirty_ring(const struct vqueue_info *vq, uint64_t offset, uint64_t len);

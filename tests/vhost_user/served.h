@@ -162,23 +162,36 @@ struct served_request {
 	struct segment segments[3];
 };
 
-/* Make @request, of a sector, at @gpa (4096 bytes of it), and make it available. */
-static inline void served_submit_at(struct virtio_driver *driver, unsigned int queue, uint64_t gpa,
-				    uint32_t type, uint64_t sector, struct served_request *request)
+/* Make @request, of a sector, at @gpa (4096 bytes of it), its status at @status behind that. */
+static inline void served_prepare(struct virtio_driver *driver, uint64_t gpa, uint64_t status,
+				  uint32_t type, uint64_t sector, struct served_request *request)
 {
 	request->gpa = gpa;
 	request->header = guest_ptr(driver->machine, gpa, 4096);
-	request->status = (uint8_t *)request->header + 1024;
+	request->status = guest_ptr(driver->machine, gpa + status, 1);
 	request->data = (uint8_t *)request->header + 2048;
 	*request->header = (struct virtio_blk_outhdr) { .type = type, .sector = sector };
 	*request->status = 0xff;
 	request->segments[0] = (struct segment) { gpa, sizeof(*request->header) };
 	request->segments[1] = (struct segment) { gpa + 2048, 512 };
-	request->segments[2] = (struct segment) { gpa + 1024, 1 };
+	request->segments[2] = (struct segment) { gpa + status, 1 };
+}
+
+static inline void served_add(struct virtio_driver *driver, unsigned int queue,
+			      struct served_request *request)
+{
+	const bool write = request->header->type == VIRTIO_BLK_T_OUT;
+
 	assert_int_equal(driver_add_buf(driver_queue(driver, queue), request->segments,
-					type == VIRTIO_BLK_T_OUT ? 2 : 1,
-					type == VIRTIO_BLK_T_OUT ? 1 : 2, request),
+					write ? 2 : 1, write ? 1 : 2, request),
 			 0);
+}
+
+static inline void served_submit_at(struct virtio_driver *driver, unsigned int queue, uint64_t gpa,
+				    uint32_t type, uint64_t sector, struct served_request *request)
+{
+	served_prepare(driver, gpa, 1024, type, sector, request);
+	served_add(driver, queue, request);
 }
 
 static inline void served_submit(struct virtio_driver *driver, unsigned int queue, uint32_t type,

@@ -256,11 +256,24 @@ static void enable(struct dirty_case *test, bool on)
 		assert_int_equal(front_ring_enable(test->served->front, i, on), 0);
 }
 
+/* A request for @sector, whose status has a page of its own if @status_apart. */
+static void dirty_submit(struct dirty_case *test, unsigned int queue, uint32_t type,
+			 uint64_t sector, bool status_apart, struct served_request *request)
+{
+	uint64_t gpa = guest_alloc(test->served->machine, 2 * PAGE, PAGE);
+
+	served_prepare(test->driver, gpa, status_apart ? PAGE : 1024, type, sector, request);
+	served_add(test->driver, queue, request);
+	memset(request->data, DRIVER_POISON, 512);
+	allow(test, gpa, status_apart ? 2 * PAGE : PAGE); /* the status byte at least */
+}
+
 /*
  * Requests are prepared while the rings are disabled, for a device that polls takes them without a
  * kick; memory is remembered, and then only the device writes.
  */
-static unsigned int dirty_round(struct dirty_case *test, uint32_t type, unsigned int count)
+static unsigned int dirty_round(struct dirty_case *test, uint32_t type, unsigned int count,
+				bool refused)
 {
 	static struct served_request requests[64];
 	const uint8_t *memory = guest_ptr(test->served->machine, 0, MACHINE_MEMORY);
@@ -269,13 +282,9 @@ static unsigned int dirty_round(struct dirty_case *test, uint32_t type, unsigned
 	memset(test->allowed, 0, sizeof(test->allowed));
 	allow_rings(test);
 	enable(test, false);
-	for (unsigned int i = 0; i < count; i++) {
-		struct served_request *request = &requests[i];
-
-		served_submit(test->driver, i % 2, type, i % 8, request);
-		memset(request->data, DRIVER_POISON, 512);
-		allow(test, request->gpa, PAGE); /* the status byte at least */
-	}
+	for (unsigned int i = 0; i < count; i++)
+		dirty_submit(test, i % 2, type, (refused ? SERVED_DISK / 512 : 0) + i % 8, refused,
+			     &requests[i]);
 	memcpy(test->before, memory, MACHINE_MEMORY);
 	enable(test, true);
 	driver_kick(driver_queue(test->driver, 0));
@@ -324,18 +333,21 @@ static void dirty_log(void **state, const struct driver_params *params)
 	assert_int_equal(bits_set(&test), 0);
 	for (unsigned int i = 0; i < 3; i++) {
 		log_switch(&test, true);
-		assert_true(dirty_round(&test, VIRTIO_BLK_T_IN, 20) > 20);
+		assert_true(dirty_round(&test, VIRTIO_BLK_T_IN, 20, false) > 20);
 		memset(test.log, 0, PAGES / 8);
-		assert_true(dirty_round(&test, VIRTIO_BLK_T_OUT, 30) > 30);
+		assert_true(dirty_round(&test, VIRTIO_BLK_T_OUT, 30, false) > 30);
+		memset(test.log, 0, PAGES / 8);
+		/* Of a read that failed the status is all that was written. */
+		assert_true(dirty_round(&test, VIRTIO_BLK_T_IN, 20, true) > 20);
 		memset(test.log, 0, PAGES / 8);
 		/* A new log, in the middle of it all. */
 		log_detach(&test);
 		log_attach(&test);
-		assert_true(dirty_round(&test, VIRTIO_BLK_T_IN, 8) > 8);
+		assert_true(dirty_round(&test, VIRTIO_BLK_T_IN, 8, false) > 8);
 		assert_true(bits_set(&test) > 8);
 		log_switch(&test, false);
 		memset(test.log, 0, PAGES / 8);
-		dirty_round(&test, VIRTIO_BLK_T_IN, 8);
+		dirty_round(&test, VIRTIO_BLK_T_IN, 8, false);
 		assert_int_equal(bits_set(&test), 0);
 	}
 	log_detach(&test);

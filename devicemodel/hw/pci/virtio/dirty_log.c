@@ -131,20 +131,14 @@ void vq_dirty_taken(struct vqueue_info *vq, int idx)
 	chain_clear(&dirty->taking);
 }
 
-void vq_dirty_used(struct vqueue_info *vq, uint16_t idx, uint32_t len)
+void vq_dirty_used(struct vqueue_info *vq, uint16_t idx)
 {
 	const struct vq_dirty *dirty = vq->dirty;
 	const struct dirty_chain *chain = &dirty->chains[idx];
-	uint64_t left = len;
 
-	for (uint32_t i = 0; i < chain->count && left; i++) {
-		uint64_t part = MIN(left, chain->segments[i].len);
-
-		dirty_log_mark(dirty->log, chain->segments[i].gpa, part);
-		left -= part;
-	}
-	if (left)
-		dirty_log_mark(dirty->log, chain->rest_low, chain->rest_high - chain->rest_low);
+	for (uint32_t i = 0; i < chain->count; i++)
+		dirty_log_mark(dirty->log, chain->segments[i].gpa, chain->segments[i].len);
+	dirty_log_mark(dirty->log, chain->rest_low, chain->rest_high - chain->rest_low);
 }
 
 /* ---- The ring ---- */

@@ -104,7 +104,7 @@ static void tracked_push(struct vqueue_info *vq, uint16_t idx, uint32_t len)
 	uint16_t position = vq->used_idx;
 
 	if (vq->dirty)
-		vq_dirty_used(vq, idx, len);
+		vq_dirty_used(vq, idx);
 	if (vq->inflight)
 		vq_inflight_used(vq, idx);
 	vq_ring_ops(vq)->push(vq, idx, len);
