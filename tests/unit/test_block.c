@@ -8,9 +8,29 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "block_lab.h"
+
+/* What fdatasync() of this process does: as ever, or fail once, slowly, as the kernel tells of an error once. */
+static struct {
+	bool fails_once;
+	unsigned int calls;
+} fdatasync_is;
+
+int fdatasync(int fd)
+{
+	unsigned int call = __atomic_fetch_add(&fdatasync_is.calls, 1, __ATOMIC_RELAXED);
+
+	if (!fdatasync_is.fails_once)
+		return (int)syscall(SYS_fdatasync, fd);
+	if (call)
+		return 0;
+	usleep(100000);
+	errno = EIO;
+	return -1;
+}
 
 /* ---- Operations ---- */
 
@@ -350,6 +370,72 @@ static void test_flush_error_is_final(void **state)
 	reopen_queue(fixture, saved);
 	assert_int_equal(run_range(fixture, BLOCK_FLUSH, 0, 0, false), -EINVAL);
 	assert_true(logged(fixture, "flushes go on failing"));
+}
+
+static void wait_done(struct fixture *fixture, unsigned int count)
+{
+	while (fixture->done < count)
+		event_loop_poll(fixture->loop, WAIT_MS);
+}
+
+/* Of those in flight when it fails none claims otherwise, though the kernel tells only one of them. */
+static void test_flush_error_is_of_all(void **state)
+{
+	enum { COUNT = 4 };
+	struct block_request requests[COUNT];
+	struct fixture *fixture = *state;
+
+	open_block(fixture, false, false);
+	fdatasync_is.calls = 0;
+	fdatasync_is.fails_once = true;
+	start_many(fixture, requests, COUNT, &(struct block_request) { .op = BLOCK_FLUSH });
+	wait_done(fixture, COUNT);
+	fdatasync_is.fails_once = false;
+	for (unsigned int i = 0; i < COUNT; i++)
+		assert_int_equal(requests[i].error, -EIO);
+	assert_int_equal(fdatasync_is.calls, 1);
+}
+
+/* A queue whose flushes take time, on a ring. */
+static void open_ring(struct fixture *fixture)
+{
+	open_block(fixture, false, false);
+	if (!fixture->block->image.in_memory)
+		return;
+	print_message("flushes take no time on the file system of %s\n", fixture->path);
+	skip();
+}
+
+/* So a ring has one at a time; the others are the pool's. */
+static void test_flush_one_in_ring(void **state)
+{
+	struct fixture *fixture = *state;
+	struct block_request requests[2];
+
+	open_ring(fixture);
+	fdatasync_is.calls = 0;
+	for (unsigned int i = 1; i < 5; i++) {
+		start_many(fixture, requests, 2, &(struct block_request) { .op = BLOCK_FLUSH });
+		wait_done(fixture, 2 * i);
+		assert_int_equal(fixture->last_error, 0);
+		assert_int_equal(fdatasync_is.calls, i);
+	}
+}
+
+/* What others saw while it was in the ring counts when it ends. */
+static void test_flush_error_in_flight(void **state)
+{
+	struct fixture *fixture = *state;
+	static uint8_t data[IMAGE_SIZE];
+	struct block_request request;
+
+	open_ring(fixture);
+	assert_int_equal(run_data(fixture, BLOCK_WRITE, data, IMAGE_SIZE, 0), 0);
+	start_many(fixture, &request, 1, &(struct block_request) { .op = BLOCK_FLUSH });
+	assert_int_equal(fixture->done, 1);
+	fixture->block->image.flush_error = -EDQUOT;
+	wait_done(fixture, 2);
+	assert_int_equal(request.error, -EDQUOT);
 }
 
 /* In a child: its limits are its own. Returns what a write at 64 KiB ended with. */
@@ -704,6 +790,9 @@ int main(void)
 		ON_EACH_ENGINE(test_truncated_image_direct),
 		ON_EACH_ENGINE(test_no_space),
 		ON_EACH_ENGINE(test_flush_error_is_final),
+		cmocka_unit_test_setup_teardown(test_flush_error_is_of_all, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_flush_one_in_ring, setup_uring, teardown),
+		cmocka_unit_test_setup_teardown(test_flush_error_in_flight, setup_uring, teardown),
 		ON_EACH_ENGINE(test_file_size_limit),
 		ON_EACH_ENGINE(test_full_file_system),
 		ON_EACH_ENGINE(test_resize),

@@ -275,6 +275,7 @@ int block_image_open(struct block_image *image, struct logger *log, const char *
 	image->direct = config->direct;
 	image->offset_alignment = 1;
 	image->memory_alignment = 1;
+	pthread_mutex_init(&image->flush_lock, NULL);
 	pthread_mutex_init(&image->ranges_lock, NULL);
 	pthread_cond_init(&image->ranges_changed, NULL);
 
@@ -304,4 +305,5 @@ void block_image_close(struct block_image *image)
 	free(image->name);
 	pthread_cond_destroy(&image->ranges_changed);
 	pthread_mutex_destroy(&image->ranges_lock);
+	pthread_mutex_destroy(&image->flush_lock);
 }

@@ -27,6 +27,8 @@ struct block_range {
  *                                       powers of two, 1 without O_DIRECT
  * @no_zero_range: the file system cannot FALLOC_FL_ZERO_RANGE; atomic
  * @flush_error: once a flush has failed, all later ones do, with this; atomic
+ * @flush_lock: held by block_io() while it flushes
+ * @flushes_begun: by block_io(); atomic, written with @flush_lock held
  * @ranges: being written now; only where neighbours may share a block
  */
 struct block_image {
@@ -44,6 +46,8 @@ struct block_image {
 
 	bool no_zero_range;
 	int flush_error;
+	pthread_mutex_t flush_lock;
+	uint64_t flushes_begun;
 
 	pthread_mutex_t ranges_lock;
 	pthread_cond_t ranges_changed;
@@ -93,8 +97,12 @@ bool block_is_aligned(const struct block_image *image, const struct block_reques
  */
 bool block_needs_range(const struct block_image *image, const struct block_request *request);
 
-/* block_flush_failed() - a flush ended with @error: the error that this one and all later ones have. */
-int block_flush_failed(struct block_image *image, int error);
+/*
+ * block_flushed() - a flush ended with @error, or 0: what is told of it. After an error that is the
+ * same for all to come. The kernel tells of an error once for each open file, so an open file is
+ * flushed by one at a time.
+ */
+int block_flushed(struct block_image *image, int error);
 
 /*
  * struct block_engine_ops - something that carries out requests concurrently. All but open and close

@@ -175,22 +175,42 @@ static int io_transfer(const struct block_image *image, void *buffer, struct blo
 
 /*
  * After a failed write-back the kernel forgets the pages and the next fdatasync() succeeds; but
- * what the guest wrote is lost, so no later flush may claim otherwise. O_DIRECT has no such pages.
+ * what the guest wrote is lost, so no later flush may claim otherwise, nor one that was under way.
+ * O_DIRECT has no such pages.
  */
-int block_flush_failed(struct block_image *image, int error)
+int block_flushed(struct block_image *image, int error)
 {
+	if (!error)
+		return __atomic_load_n(&image->flush_error, __ATOMIC_SEQ_CST);
 	if (!image->direct)
-		__atomic_store_n(&image->flush_error, error, __ATOMIC_RELAXED);
+		__atomic_store_n(&image->flush_error, error, __ATOMIC_SEQ_CST);
 	return error;
 }
 
+static int io_fdatasync(const struct block_image *image)
+{
+	return TEMP_FAILURE_RETRY(fdatasync(image->fd)) < 0 ? -errno : 0;
+}
+
+/*
+ * One at a time, since the kernel tells of a failure once for each open file. Who waited for one that
+ * had not begun when it came is done with that.
+ */
 static int io_flush(struct block_image *image)
 {
-	int error = __atomic_load_n(&image->flush_error, __ATOMIC_RELAXED);
+	const uint64_t begun = __atomic_load_n(&image->flushes_begun, __ATOMIC_SEQ_CST);
+	int error;
 
-	if (error || TEMP_FAILURE_RETRY(fdatasync(image->fd)) == 0)
-		return error;
-	return block_flush_failed(image, -errno);
+	if (image->direct)
+		return io_fdatasync(image);
+	pthread_mutex_lock(&image->flush_lock);
+	error = block_flushed(image, 0);
+	if (!error && image->flushes_begun == begun) {
+		__atomic_store_n(&image->flushes_begun, begun + 1, __ATOMIC_SEQ_CST);
+		error = block_flushed(image, io_fdatasync(image));
+	}
+	pthread_mutex_unlock(&image->flush_lock);
+	return error;
 }
 
 static int io_fallocate(const struct block_image *image, int mode,

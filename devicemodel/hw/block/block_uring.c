@@ -48,7 +48,8 @@ struct uring_image {
 /*
  * struct uring_queue - the ring of a queue.
  * @has_ring: false: all of it is the pool's
- * @fixed: the file is registered, as number 0
+ * @fixed: a file of its own is registered, as number 0
+ * @flushing: there is a flush in it
  * @buffers, @buffer_count: guest memory that is registered, in this order
  * @pinned: that memory, whose pages the ring holds
  * @helpers: for the pool: gathered here, handed over at once
@@ -57,6 +58,7 @@ struct uring_queue {
 	struct io_uring ring;
 	bool has_ring;
 	bool fixed;
+	bool flushing;
 	bool buffers_tried;
 	struct guest_memory *pinned;
 	struct iovec *buffers;
@@ -92,12 +94,19 @@ static void uring_transferred(struct uring_queue *uring, struct block_request *r
 
 static void uring_flushed(struct uring_queue *uring, struct block_request *request, int result)
 {
-	struct block_image *image = &request->queue->block->image;
-
+	uring->flushing = false;
 	if (is_for_helpers(result))
 		block_list_add(&uring->helpers, request);
 	else
-		block_finish(request, result < 0 ? block_flush_failed(image, result) : 0);
+		block_finish(request, block_flushed(&request->queue->block->image, MIN(result, 0)));
+}
+
+static void uring_over(struct uring_queue *uring, struct block_request *request, int result)
+{
+	if (request->op == BLOCK_FLUSH)
+		uring_flushed(uring, request, result);
+	else
+		uring_transferred(uring, request, result);
 }
 
 static void uring_help(struct block_queue *queue)
@@ -120,12 +129,7 @@ static bool uring_reap(struct block_queue *queue)
 		return false;
 	io_uring_for_each_cqe(&uring->ring, head, cqe)
 	{
-		struct block_request *request = io_uring_cqe_get_data(cqe);
-
-		if (request->op == BLOCK_FLUSH)
-			uring_flushed(uring, request, cqe->res);
-		else
-			uring_transferred(uring, request, cqe->res);
+		uring_over(uring, io_uring_cqe_get_data(cqe), cqe->res);
 		count++;
 	}
 	if (!count)
@@ -213,7 +217,7 @@ static void uring_take_back(struct uring_queue *uring)
 		struct io_uring_sqe *sqe = &sq->sqes[sq->array[head & *sq->kring_mask]];
 		struct block_request *request = (struct block_request *)(uintptr_t)sqe->user_data;
 
-		uring_transferred(uring, request, -EAGAIN);
+		uring_over(uring, request, -EAGAIN);
 	}
 	*sq->ktail = *sq->khead;
 	sq->sqe_head = sq->sqe_tail = *sq->khead;
@@ -276,13 +280,15 @@ static void uring_prepare(const struct uring_queue *uring, struct io_uring_sqe *
 }
 
 /*
- * Is it something that the ring can do, whole? Not with a range: it would be kept until somebody who
- * has the queue's lock reaps the request, and who drains another queue may have that one.
+ * Is it something that the ring can do, whole? One flush at a time, see block_flushed(). Nothing with a
+ * range: it would be kept until somebody who has the queue's lock reaps the request, and who drains
+ * another queue may have that one.
  */
-static bool is_for_ring(const struct block_image *image, const struct block_request *request)
+static bool is_for_ring(const struct uring_queue *uring, const struct block_image *image,
+			const struct block_request *request)
 {
 	if (request->op == BLOCK_FLUSH)
-		return true;
+		return uring->fixed && !uring->flushing;
 	return (request->op == BLOCK_READ || request->op == BLOCK_WRITE) &&
 	       request->iov_count <= IOV_MAX && request->length <= INT_MAX &&
 	       block_is_aligned(image, request) && !block_needs_range(image, request);
@@ -299,9 +305,11 @@ static bool uring_put(struct block_queue *queue, struct block_request *request)
 	struct uring_queue *uring = queue->engine;
 	struct io_uring_sqe *sqe = uring_get_sqe(uring);
 
-	if (sqe)
-		uring_prepare(uring, sqe, request, uring->fixed ? 0 : queue->block->image.fd);
-	return sqe;
+	if (!sqe)
+		return false;
+	uring_prepare(uring, sqe, request, uring->fixed ? 0 : queue->block->image.fd);
+	uring->flushing |= request->op == BLOCK_FLUSH;
+	return true;
 }
 
 static void uring_start_one(struct block_queue *queue, struct block_request *request)
@@ -315,8 +323,8 @@ static void uring_start_one(struct block_queue *queue, struct block_request *req
 	if (error || (!request->length && request->op != BLOCK_FLUSH) ||
 	    (is_for_now(image, request) && block_io_now(image, request, &error)))
 		block_finish(request, error);
-	else if (!uring->has_ring || *block_progress(request) || !is_for_ring(image, request) ||
-		 !uring_put(queue, request))
+	else if (!uring->has_ring || *block_progress(request) ||
+		 !is_for_ring(uring, image, request) || !uring_put(queue, request))
 		block_list_add(&uring->helpers, request);
 }
 
