@@ -26,14 +26,17 @@ enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE
  * @offset, @length: bytes; for READ and WRITE @length is the sum of @iov
  * @unmap: WRITE_ZEROES may deallocate
  * @sync: WRITE and WRITE_ZEROES: what was written is on stable storage when @done is called
+ * @continues: a further part of what had its turn before; rate limits do not count it
  * @done: called once, on the queue's loop, or from block_kick() or block_drain(), the queue's lock
  *        held; @error 0 or a negative errno (a short transfer is -EIO). Never called from inside
  *        block_submit(). May submit, must not drain
+ * @cancelled: for @done: it waited for a rate limit when block_drain() was called, and was not begun
  */
 struct block_request {
 	enum block_op op;
 	bool unmap;
 	bool sync;
+	bool continues;
 	const struct iovec *iov;
 	int iov_count;
 	uint64_t offset;
@@ -41,6 +44,7 @@ struct block_request {
 	void (*done)(struct block_request *request, int error);
 	void *arg;
 	/* ---- the back end's */
+	bool cancelled;
 	int error;
 	struct block_request *next;
 	struct block_queue *queue;
@@ -120,16 +124,27 @@ void block_close(struct block_backend *block);
 void block_get_info(const struct block_backend *block, struct block_info *info);
 
 /**
+ * struct block_queue_ops - what the user of a queue wants to know. On the queue's loop, or from
+ * block_kick() or block_drain(), the queue's lock held.
+ * @batch_end: the last done() of a batch has been called: time to tell others of all at once
+ * @room: nothing waits for a rate limit any more, as it did when block_room() was asked. May submit,
+ *        must not drain; what it submits needs no kick. NULL: block_room() is not asked
+ */
+struct block_queue_ops {
+	void (*batch_end)(void *arg);
+	void (*room)(void *arg);
+};
+
+/**
  * block_queue_open() - a way to hand in requests from one thread; several work at the same time.
  * @loop, @lock: where completions are told, and what is held around them and by who calls the
  *               functions below
- * @batch_end: the last done() of a batch has been called: time to tell others of all at once
  * @depth: requests in flight at most
  * Return: the queue or NULL with errno after one log line.
  */
 struct block_queue *block_queue_open(struct block_backend *block, struct event_loop *loop,
 				     pthread_mutex_t *lock, unsigned int depth,
-				     void (*batch_end)(void *arg), void *arg) __must_check;
+				     const struct block_queue_ops *ops, void *arg) __must_check;
 
 /** block_queue_close() - after block_drain(); lock held or the loop not running; NULL is harmless. */
 void block_queue_close(struct block_queue *queue);
@@ -141,13 +156,19 @@ void block_queue_close(struct block_queue *queue);
  */
 void block_submit(struct block_queue *queue, struct block_request *request);
 
+/**
+ * block_room() - how many requests may be submitted before it is asked again, so that no more than one
+ * waits for a rate limit; 0: one does, and room() is called when it does not any more. Lock held.
+ */
+unsigned int block_room(struct block_queue *queue);
+
 /** block_kick() - start all that was submitted; done() may be called in it. What done() submits needs no kick. Lock held. */
 void block_kick(struct block_queue *queue);
 
 /**
  * block_drain() - wait until no request of @queue is in flight; their done callbacks have run when it
- * returns (in this thread). Rate limits do not hold it up. Lock held; not from inside done, resized or
- * batch_end.
+ * returns (in this thread). What waits for a rate limit is not waited for, nor done: it is @cancelled,
+ * with -ECANCELED. Lock held; not from inside done, resized, batch_end or room.
  */
 void block_drain(struct block_queue *queue);
 

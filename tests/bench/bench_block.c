@@ -63,6 +63,8 @@ static void on_batch_end(void *arg)
 {
 }
 
+static const struct block_queue_ops queue_ops = { .batch_end = on_batch_end };
+
 /* struct way - how it is done. */
 static const struct way {
 	const char *name;
@@ -96,7 +98,7 @@ static int bench_open(struct bench *bench, const char *path, const struct way *w
 		block_open(&bench->log, "bench", &config, bench->loop, &bench->lock, NULL, NULL);
 	if (bench->block)
 		bench->queue = block_queue_open(bench->block, bench->loop, &bench->lock, DEPTH_MAX,
-						on_batch_end, bench);
+						&queue_ops, bench);
 	return bench->queue ? 0 : -1;
 }
 

@@ -11,15 +11,18 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "hv_inproc.h"
 #include "virtio_driver.h"
+#include "virtio_transport.h"
 
 #define SLOT 4
 #define IMAGE_SIZE MIB(1)
 #define IMAGE_SECTORS (IMAGE_SIZE / 512)
 #define DATA_MAX 8192
+#define COMMON_QUEUE_RESET 0x3a /* virtio 1.4, 4.1.4.3 */
 
 struct bench {
 	char path[64];
@@ -854,6 +857,153 @@ static void test_limited(void **state)
 	driver_restart(bench->driver);
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void suspend_and_go_on(struct bench *bench)
+{
+	driver_set_status(bench->driver, VIRTIO_CONFIG_S_SUSPEND);
+	assert_true(driver_status(bench->driver) & VIRTIO_CONFIG_S_SUSPEND);
+	driver_set_status(bench->driver, VIRTIO_CONFIG_S_DRIVER_OK);
+	assert_false(driver_status(bench->driver) & VIRTIO_CONFIG_S_SUSPEND);
+}
+
+static void pause_and_go_on(struct bench *bench)
+{
+	pci_quiesce_devices(bench->machine->ctx);
+	pci_resume_devices(bench->machine->ctx);
+}
+
+/* Make requests of @type available, until there are @count or the ring is full; how many. */
+static unsigned int add_many(struct bench *bench, uint32_t type, unsigned int count)
+{
+	struct virtio_blk_outhdr header = { .type = type };
+	uint64_t memory = guest_alloc(bench->machine, 32, 16);
+	struct segment segments[2] = { { memory, 16 }, { memory + 16, 1 } };
+	unsigned int added = 0;
+
+	memcpy(guest_ptr(bench->machine, memory, 16), &header, 16);
+	while (added < count && driver_add_buf(bench->queue, segments, 1, 1, bench) == 0)
+		added++;
+	return added;
+}
+
+/* Who cycles through SUSPEND, or is paused, gets no more than the limit has it. */
+static void limit_holds(struct bench *bench, const struct driver_params *params,
+			void (*cycle)(struct bench *bench))
+{
+	unsigned int added = 0, used = 0;
+	uint64_t start;
+
+	bench_start(bench, params, ",iops=10,iops_burst=1");
+	start = now_ms();
+	for (unsigned int round = 0; round < 20; round++) {
+		added += add_many(bench, VIRTIO_BLK_T_FLUSH, 60);
+		driver_kick(bench->queue);
+		cycle(bench);
+		machine_poll(bench->machine);
+		while (driver_get_buf(bench->queue, NULL))
+			used++;
+	}
+	assert_true(added > 100);
+	assert_in_range(used, 1, 2 + (now_ms() - start) / 100);
+	bench_stop(bench);
+}
+
+/* Nor is anything lost, or done twice. */
+static void limit_forgets_nothing(struct bench *bench, const struct driver_params *params,
+				  void (*cycle)(struct bench *bench))
+{
+	enum { COUNT = 60 };
+	unsigned int used = 0;
+
+	bench_start(bench, params, ",iops=1000,iops_burst=1");
+	assert_int_equal(add_many(bench, VIRTIO_BLK_T_FLUSH, COUNT), COUNT);
+	driver_kick(bench->queue);
+	while (used < COUNT) {
+		cycle(bench);
+		assert_non_null(driver_wait_buf(bench->queue, NULL, DRIVER_TIMEOUT_MS));
+		used++;
+	}
+	assert_null(driver_get_buf(bench->queue, NULL));
+	read_and_write(bench, &driver_layouts[0], 3, 512, 0x33);
+	bench_stop(bench);
+}
+
+static void test_limit_holds(void **state)
+{
+	struct driver_params params = usual;
+
+	params.extra = BIT64(VIRTIO_F_SUSPEND);
+	for (unsigned int packed = 0; packed < 2; packed++) {
+		params.packed = packed;
+		limit_holds(*state, &params, suspend_and_go_on);
+		limit_holds(*state, &params, pause_and_go_on);
+		limit_forgets_nothing(*state, &params, suspend_and_go_on);
+		limit_forgets_nothing(*state, &params, pause_and_go_on);
+	}
+}
+
+/* What waits when it is reset is not done at all, neither now nor later. */
+static void test_limit_over_resets(void **state)
+{
+	enum { COUNT = 60 };
+	struct bench *bench = *state;
+	unsigned int written = 0;
+	uint64_t memory, start;
+
+	bench_start(bench, &usual, ",iops=10,iops_burst=1");
+	memory = guest_alloc(bench->machine, 512 + COUNT * 16 + 1, 16);
+	memset(guest_ptr(bench->machine, memory, 512), 0x77, 512);
+	start = now_ms();
+	for (unsigned int round = 0; round < 20; round++) {
+		for (unsigned int i = 0; i < COUNT; i++) {
+			uint64_t gpa = memory + 512 + i * 16;
+			struct virtio_blk_outhdr header = { .type = VIRTIO_BLK_T_OUT, .sector = i };
+			struct segment segments[] = { { gpa, 16 },
+						      { memory, 512 },
+						      { memory + 512 + COUNT * 16, 1 } };
+
+			memcpy(guest_ptr(bench->machine, gpa, 16), &header, 16);
+			assert_int_equal(driver_add_buf(bench->queue, segments, 2, 1, bench), 0);
+		}
+		driver_kick(bench->queue);
+		if (round % 2) {
+			driver_restart(bench->driver);
+			continue;
+		}
+		driver_common_out(bench->driver, VIRTIO_PCI_COMMON_Q_SELECT, 2, 0);
+		driver_common_out(bench->driver, COMMON_QUEUE_RESET, 2, 1);
+		driver_queue_setup(bench->driver, 0, 0);
+	}
+	for (unsigned int i = 0; i < COUNT; i++)
+		written += image_is(bench, i * 512, 512, 0x77);
+	assert_in_range(written, 1, 2 + (now_ms() - start) / 100);
+}
+
+/* A discard has its turn as a whole, whatever it consists of. */
+static void test_limit_segments(void **state)
+{
+	struct bench *bench = *state;
+
+	bench_start(bench, &usual, ",iops=1,iops_burst=2");
+	if (!driver_has(bench->driver, VIRTIO_BLK_F_DISCARD)) {
+		print_message("skipped: no discard in the file system of /tmp\n");
+		skip();
+	}
+	for (unsigned int i = 0; i < 8; i++)
+		segment_put(bench, i, 512 + 16 * i, 8, 0);
+	assert_int_equal(simple_request(bench, VIRTIO_BLK_T_DISCARD, 0, 8 * 16, 0),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(simple_request(bench, VIRTIO_BLK_T_FLUSH, 0, 0, 0), VIRTIO_BLK_S_OK);
+	assert_true(image_is(bench, (512 + 16 * 7) * 512, 8 * 512, 0));
+}
+
 /* ---- The disk that is not there ---- */
 
 /* Zeroes are read, into memory that had something else; what is written is forgotten. */
@@ -960,6 +1110,9 @@ int main(void)
 		BENCH_TEST(test_cache_mode),
 		BENCH_TEST(test_reset_in_flight),
 		BENCH_TEST(test_limited),
+		BENCH_TEST(test_limit_holds),
+		BENCH_TEST(test_limit_over_resets),
+		BENCH_TEST(test_limit_segments),
 		BENCH_TEST(test_specs),
 		cmocka_unit_test_setup_teardown(test_null, bench_setup, bench_teardown),
 	};

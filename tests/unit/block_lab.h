@@ -41,6 +41,8 @@ struct fixture {
 	bool in_submit;
 	bool resubmit;
 	int last_error;
+	struct block_request *more; /* @more_count of them were submitted when there was room */
+	unsigned int more_count;
 };
 
 static inline void on_resized(void *arg)
@@ -54,6 +56,7 @@ static inline void on_batch_end(void *arg)
 }
 
 static const struct block_ops ops = { .resized = on_resized };
+static const struct block_queue_ops queue_ops = { .batch_end = on_batch_end };
 
 static inline void on_done(struct block_request *request, int error)
 {
@@ -175,7 +178,7 @@ static inline bool logged(struct fixture *fixture, const char *text)
 static inline void open_queue(struct fixture *fixture)
 {
 	fixture->queue = block_queue_open(fixture->block, fixture->loop, &fixture->lock,
-					  QUEUE_DEPTH, on_batch_end, fixture);
+					  QUEUE_DEPTH, &queue_ops, fixture);
 	assert_non_null(fixture->queue);
 }
 

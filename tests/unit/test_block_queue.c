@@ -137,7 +137,7 @@ static void test_batch_largest(void **state)
 	open_block_only(fixture, false, false);
 	requests = calloc(COUNT, sizeof(*requests));
 	fixture->queue = block_queue_open(fixture->block, fixture->loop, &fixture->lock, COUNT,
-					  on_batch_end, fixture);
+					  &queue_ops, fixture);
 	assert_non_null(fixture->queue);
 	alarm(30);
 	start_many(fixture, requests, COUNT,
@@ -289,7 +289,7 @@ static void test_drain_overlapping(void **state)
 	fill(data, LEN, 1);
 	other = *fixture;
 	other.queue = block_queue_open(fixture->block, fixture->loop, &lock, QUEUE_DEPTH,
-				       on_batch_end, &other);
+				       &queue_ops, &other);
 	assert_non_null(other.queue);
 	alarm(10);
 	pthread_mutex_lock(&lock);
@@ -396,6 +396,8 @@ static void lane_start(struct lane *lane)
 	block_kick(lane->queue);
 }
 
+static const struct block_queue_ops lane_ops = { .batch_end = lane_batch_end };
+
 static void lane_open(struct lane *lane, struct fixture *fixture, unsigned int number)
 {
 	lane->fixture = fixture;
@@ -403,7 +405,7 @@ static void lane_open(struct lane *lane, struct fixture *fixture, unsigned int n
 	pthread_mutex_init(&lane->lock, NULL);
 	lane->loop = event_loop_create("lane");
 	lane->queue = block_queue_open(fixture->block, lane->loop, &lane->lock, LANE_DEPTH,
-				       lane_batch_end, lane);
+				       &lane_ops, lane);
 	assert_non_null(lane->queue);
 	event_loop_set_poll(lane->loop, number % 2 ? 50000 : 0);
 	assert_int_equal(event_loop_start_thread(lane->loop), 0);
@@ -471,7 +473,7 @@ static void test_resize_seen_by_queue(void **state)
 	other = *fixture;
 	pthread_mutex_init(&other.lock, NULL);
 	other.queue = block_queue_open(fixture->block, fixture->loop, &lock, QUEUE_DEPTH,
-				       on_batch_end, &other);
+				       &queue_ops, &other);
 	assert_non_null(other.queue);
 	assert_int_equal(truncate(fixture->path, SECTOR), 0);
 	assert_int_equal(run_range(&other, BLOCK_FLUSH, 0, 0, false), 0);

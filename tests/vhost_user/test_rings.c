@@ -262,6 +262,41 @@ static void go_on_elsewhere(void **state)
 	back_end_serve(&slow.served->back_end, "virtio-rng"); /* for the end of the test */
 }
 
+/* What waits for a rate limit is not taken: to stop and go on is no way around it, and loses nothing. */
+static void stop_under_limit(void **state)
+{
+	struct served *served = served_create_stopped(state);
+	struct served_request requests[32];
+	struct front_end *front = served->front;
+
+	strcat(served->spec, ",iops=200,iops_burst=1");
+	back_end_serve(&served->back_end, served->spec);
+	served_connect(served);
+	for (unsigned int i = 0; i < ARRAY_SIZE(formats); i++) {
+		struct virtio_driver *driver = run_again(served, &formats[i]);
+		struct driver_queue *queue = driver_queue(driver, 0);
+		uint64_t start = served_now_ms();
+		unsigned int done = 0;
+
+		for (unsigned int j = 0; j < ARRAY_SIZE(requests); j++)
+			served_submit(driver, 0, VIRTIO_BLK_T_IN, j, &requests[j]);
+		for (unsigned int round = 0; round < 20; round++) {
+			front_kick(front, 0);
+			assert_int_equal(front_ring_stop(front, 0), 0);
+			while (driver_get_buf(queue, NULL))
+				done++;
+			assert_int_equal(front_ring_start(front, queue), 0);
+			assert_int_equal(front_ring_enable(front, 0, true), 0);
+		}
+		assert_in_range(done, 0, 2 + (served_now_ms() - start) / 5);
+		front_kick(front, 0);
+		for (; done < ARRAY_SIZE(requests); done++)
+			assert_non_null(driver_wait_buf(queue, NULL, DRIVER_TIMEOUT_MS));
+		for (unsigned int j = 0; j < ARRAY_SIZE(requests); j++)
+			assert_int_equal(*requests[j].status, VIRTIO_BLK_S_OK);
+	}
+}
+
 /* A disabled ring is not worked on, and nothing is lost: neither requests nor kicks. */
 static void enable_and_disable(void **state)
 {
@@ -460,6 +495,7 @@ int main(void)
 		RING_TEST(stop_with_requests_in_flight),
 		RING_TEST(stop_with_a_chain_half_sent),
 		RING_TEST(go_on_elsewhere),
+		RING_TEST(stop_under_limit),
 		RING_TEST(enable_and_disable),
 		RING_TEST(without_eventfds),
 		RING_TEST(call_fd_is_replaced),

@@ -163,6 +163,9 @@ void block_limits_deinit(struct block_limits *limits);
 uint64_t block_limits_take(struct block_limits *limits, const struct block_request *request,
 			   uint64_t now);
 
+/* block_limits_give_back() - @request has taken tokens, and is not done after all. */
+void block_limits_give_back(struct block_limits *limits, const struct block_request *request);
+
 /* ---- Back end and queues ---- */
 
 /*
@@ -202,10 +205,11 @@ struct block_list {
  * @submitted: wait for block_kick()
  * @waiting: wait for the rate limits, whose tokens the first has taken if @due_set: it may start at
  *           @due, when @timer expires
+ * @refused: block_room() said that there is none
  * @finished: over, their done() is to be called in this thread
  * @in_flight: submitted and not done
  * @running: somebody is at it further up the stack
- * @draining: rate limits do not hold
+ * @draining: nobody waits for the rate limits any longer
  * @completed: over, pushed by any thread, newest first; atomic
  * @completed_fd: eventfd, signalled when @completed becomes non-empty, unless somebody is @looking
  *                at it all the time anyway; atomic
@@ -216,7 +220,7 @@ struct block_queue {
 	struct event_loop *loop;
 	pthread_mutex_t *lock;
 	unsigned int depth;
-	void (*batch_end)(void *arg);
+	const struct block_queue_ops *ops;
 	void *arg;
 	void *engine;
 
@@ -224,6 +228,7 @@ struct block_queue {
 	unsigned int in_flight;
 	bool running;
 	bool draining;
+	bool refused;
 	bool due_set;
 	uint64_t due;
 	struct event_source *timer;
@@ -250,6 +255,18 @@ static inline void block_list_add(struct block_list *list, struct block_request 
 	request->next = NULL;
 	*list->tail = request;
 	list->tail = &request->next;
+}
+
+/* block_list_pop() - the oldest, NULL if there is none. */
+static inline struct block_request *block_list_pop(struct block_list *list)
+{
+	struct block_request *request = list->head;
+
+	if (request)
+		list->head = request->next;
+	if (!list->head)
+		block_list_init(list);
+	return request;
 }
 
 /* block_list_append() - put the requests linked from @head behind the others. How many they are. */

@@ -54,15 +54,32 @@ static uint64_t bucket_take(struct block_bucket *bucket, uint64_t count, uint64_
 	return due;
 }
 
+static void bucket_give_back(struct block_bucket *bucket, uint64_t count)
+{
+	bucket->level = MIN(bucket->level + (__int128)count * SCALE, bucket->capacity);
+}
+
+static uint64_t request_bytes(const struct block_request *request)
+{
+	return request->op != BLOCK_FLUSH && request->op != BLOCK_DISCARD ? request->length : 0;
+}
+
 uint64_t block_limits_take(struct block_limits *limits, const struct block_request *request,
 			   uint64_t now)
 {
-	const bool moves_bytes = request->op != BLOCK_FLUSH && request->op != BLOCK_DISCARD;
 	uint64_t iops_due, bps_due;
 
 	pthread_mutex_lock(&limits->lock);
 	iops_due = bucket_take(&limits->iops, 1, now);
-	bps_due = bucket_take(&limits->bps, moves_bytes ? request->length : 0, now);
+	bps_due = bucket_take(&limits->bps, request_bytes(request), now);
 	pthread_mutex_unlock(&limits->lock);
 	return MAX(iops_due, bps_due);
+}
+
+void block_limits_give_back(struct block_limits *limits, const struct block_request *request)
+{
+	pthread_mutex_lock(&limits->lock);
+	bucket_give_back(&limits->iops, 1);
+	bucket_give_back(&limits->bps, request_bytes(request));
+	pthread_mutex_unlock(&limits->lock);
 }

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -120,47 +121,83 @@ static bool limits_admit(struct block_queue *queue, const struct block_request *
 		uint64_t from = queue->due ? MAX(queue->due, now - MIN(now, CATCH_UP_NS)) : now;
 
 		queue->due = block_limits_take(&queue->block->limits, request, from);
-		queue->due_set = true;
 	}
-	return queue->draining || queue->due <= now;
+	queue->due_set = queue->due > now;
+	return !queue->due_set;
 }
 
-/* Those that may start, linked; the others wait. */
-static struct block_request *limits_pass(struct block_queue *queue)
+static void limits_wait(struct block_queue *queue, uint64_t now)
+{
+	event_set_timer(queue->timer, MAX(queue->due - now, EVENT_SOON + UINT64_C(1)), 0);
+}
+
+/* Nothing was done for @request, and nothing will be. */
+static void limits_cancel(struct block_queue *queue, struct block_request *request)
+{
+	request->cancelled = true;
+	request->error = -ECANCELED;
+	block_list_add(&queue->finished, request);
+}
+
+static void limits_submit(struct block_queue *queue, struct block_request *request)
 {
 	uint64_t now = event_now(queue->block->loop);
-	struct block_request *request, *next;
-	struct block_list admitted;
+	bool is_first = !queue->waiting.head;
 
-	block_list_init(&admitted);
-	block_list_append(&queue->waiting, block_list_take(&queue->submitted));
-	for (request = block_list_take(&queue->waiting); request; request = next) {
-		next = request->next;
-		if (!limits_admit(queue, request, now))
-			break;
-		queue->due_set = false;
-		block_list_add(&admitted, request);
+	if (queue->draining) {
+		limits_cancel(queue, request);
+		return;
 	}
-	if (!request)
-		queue->due = 0; /* nobody waits: being late is over */
-	else
-		event_set_timer(queue->timer, MAX(queue->due - now, EVENT_SOON + UINT64_C(1)), 0);
-	block_list_append(&queue->waiting, request);
-	return admitted.head;
+	if (is_first && limits_admit(queue, request, now)) {
+		block_list_add(&queue->submitted, request);
+		return;
+	}
+	block_list_add(&queue->waiting, request);
+	if (is_first)
+		limits_wait(queue, now);
+}
+
+/* Those that may start go on; the others wait. */
+static void limits_pass(struct block_queue *queue)
+{
+	uint64_t now = event_now(queue->block->loop);
+
+	while (queue->waiting.head && limits_admit(queue, queue->waiting.head, now))
+		block_list_add(&queue->submitted, block_list_pop(&queue->waiting));
+	if (queue->waiting.head)
+		limits_wait(queue, now);
+}
+
+static void limits_cancel_all(struct block_queue *queue)
+{
+	struct block_request *request;
+
+	if (queue->due_set)
+		block_limits_give_back(&queue->block->limits, queue->waiting.head);
+	queue->due_set = false;
+	queue->refused = false;
+	while ((request = block_list_pop(&queue->waiting)))
+		limits_cancel(queue, request);
 }
 
 static void queue_start(struct block_queue *queue)
 {
 	struct block_request *head;
 
-	if (!queue->block->limits.set)
-		head = block_list_take(&queue->submitted);
-	else if (queue->submitted.head || queue->waiting.head)
-		head = limits_pass(queue);
-	else
-		return;
+	if (queue->waiting.head)
+		limits_pass(queue);
+	head = block_list_take(&queue->submitted);
 	if (head)
 		queue->block->engine_ops->start(queue, head);
+}
+
+/* Who was told that there is no room has it as soon as there is: the rate goes on from there. */
+static void queue_ask(struct block_queue *queue)
+{
+	if (!queue->refused || queue->waiting.head)
+		return;
+	queue->refused = false;
+	queue->ops->room(queue->arg);
 }
 
 /*
@@ -193,15 +230,19 @@ static void queue_run(struct block_queue *queue)
 	queue->running = true;
 	for (unsigned int round = 0; round < ROUNDS_MAX; round++) {
 		queue_start(queue);
-		if (!queue_tell(queue))
+		queue_ask(queue);
+		if (queue_tell(queue))
+			told = true;
+		else if (!queue->submitted.head)
 			break;
-		told = true;
 	}
 	queue->running = false;
+	if (!queue->waiting.head)
+		queue->due = 0; /* nobody waits: being late is over */
 	if (queue->submitted.head || queue->finished.head)
 		eventfd_signal(queue->completed_fd);
 	if (told)
-		queue->batch_end(queue->arg);
+		queue->ops->batch_end(queue->arg);
 }
 
 static void queue_turn(struct block_queue *queue)
@@ -231,8 +272,20 @@ void block_submit(struct block_queue *queue, struct block_request *request)
 	queue->in_flight++;
 	request->queue = queue;
 	request->error = error;
+	request->cancelled = false;
 	*block_progress(request) = 0;
-	block_list_add(error ? &queue->finished : &queue->submitted, request);
+	if (!error && queue->block->limits.set && !request->continues)
+		limits_submit(queue, request);
+	else
+		block_list_add(error ? &queue->finished : &queue->submitted, request);
+}
+
+unsigned int block_room(struct block_queue *queue)
+{
+	if (!queue->block->limits.set)
+		return UINT_MAX;
+	queue->refused = queue->waiting.head;
+	return !queue->refused;
 }
 
 void block_kick(struct block_queue *queue)
@@ -252,6 +305,7 @@ void block_drain(struct block_queue *queue)
 		fds[1].fd = queue->block->engine_ops->fd(queue);
 	__atomic_store_n(&queue->looking, false, __ATOMIC_SEQ_CST);
 	queue->draining = true;
+	limits_cancel_all(queue);
 	queue_turn(queue);
 	while (queue->in_flight) {
 		poll(fds, ARRAY_SIZE(fds), -1);
@@ -348,9 +402,9 @@ static int queue_open_events(struct block_queue *queue)
 
 struct block_queue *block_queue_open(struct block_backend *block, struct event_loop *loop,
 				     pthread_mutex_t *lock, unsigned int depth,
-				     void (*batch_end)(void *arg), void *arg)
+				     const struct block_queue_ops *ops, void *arg)
 {
-	const struct block_engine_ops *ops = block->engine_ops;
+	const struct block_engine_ops *engine_ops = block->engine_ops;
 	struct block_queue *queue = aligned_alloc(64, align_up(sizeof(*queue), 64));
 	int error;
 
@@ -365,14 +419,14 @@ struct block_queue *block_queue_open(struct block_backend *block, struct event_l
 		.loop = loop,
 		.lock = lock,
 		.depth = depth,
-		.batch_end = batch_end,
+		.ops = ops,
 		.arg = arg,
 		.completed_fd = -1,
 	};
 	block_list_init(&queue->submitted);
 	block_list_init(&queue->waiting);
 	block_list_init(&queue->finished);
-	error = ops->queue_open ? ops->queue_open(queue) : 0;
+	error = engine_ops->queue_open ? engine_ops->queue_open(queue) : 0;
 	if (error) {
 		free(queue);
 		errno = -error;

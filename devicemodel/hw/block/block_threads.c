@@ -46,13 +46,9 @@ static struct block_request *pool_next(struct block_pool *pool)
 		pthread_cond_wait(&pool->work, &pool->lock);
 		pool->idle--;
 	}
-	request = pool->queue.head;
-	if (request) {
-		pool->queue.head = request->next;
-		if (!pool->queue.head)
-			block_list_init(&pool->queue);
+	request = block_list_pop(&pool->queue);
+	if (request)
 		pool->queued--;
-	}
 	pthread_mutex_unlock(&pool->lock);
 	return request;
 }

@@ -126,6 +126,7 @@ static void blk_queue_reset(void *dev, struct vqueue_info *vq)
 	blk_drop(blk->queues[vq->index]);
 }
 
+/* What waits for its turn under a limit goes back into the ring, so nobody gains by a pause. */
 static void blk_quiesce(void *dev)
 {
 	struct virtio_blk *blk = dev;
@@ -193,7 +194,7 @@ static int blk_queue_init(struct virtio_blk *blk, unsigned int index)
 	if (!queue->requests || !queue->payloads)
 		return -ENOMEM;
 	blk_requests_init(queue);
-	queue->io = block_queue_open(blk->block, vq->loop, vq->lock, vq->size_max, blk_batch_end,
+	queue->io = block_queue_open(blk->block, vq->loop, vq->lock, vq->size_max, &blk_queue_ops,
 				     queue);
 	return queue->io ? 0 : -errno;
 }

@@ -87,8 +87,7 @@ struct virtio_blk {
 /* blk_io_done() - done() of every request of the back end. */
 void blk_io_done(struct block_request *io, int error);
 
-/* blk_batch_end() - notify once for all that was completed in one go; @arg: the blk_queue. */
-void blk_batch_end(void *arg);
+extern const struct block_queue_ops blk_queue_ops; /* of a blk_queue */
 
 void blk_qnotify(void *dev, struct vqueue_info *vq);
 

@@ -10,6 +10,28 @@
 
 /* ---- Completion ---- */
 
+static void blk_request_put(struct blk_request *request)
+{
+	struct blk_queue *queue = request->queue;
+
+	request->next_free = queue->free;
+	queue->free = request;
+	queue->in_flight--;
+}
+
+/*
+ * It waited for its turn under a limit, so nothing was done for it and no chain was taken after it: it
+ * is in the ring as if it had not been taken.
+ */
+static void blk_put_back(struct blk_request *request)
+{
+	struct blk_queue *queue = request->queue;
+
+	if (!queue->dropping)
+		vq_retchain(queue->vq);
+	blk_request_put(request);
+}
+
 /*
  * @data_len bytes of data were written from the start of the writable part on. The status byte
  * counts only if no gap lies before it (virtio 1.4, 2.7.8.2).
@@ -24,12 +46,11 @@ static void blk_complete(struct blk_request *request, uint8_t status, uint64_t d
 		vq_relchain(queue->vq, request->idx, (uint32_t)MIN(len, UINT32_MAX));
 		queue->used = true;
 	}
-	request->next_free = queue->free;
-	queue->free = request;
-	queue->in_flight--;
+	blk_request_put(request);
 }
 
-void blk_batch_end(void *arg)
+/* Notify once for all that was completed in one go. */
+static void blk_batch_end(void *arg)
 {
 	struct blk_queue *queue = arg;
 
@@ -50,6 +71,7 @@ static uint8_t blk_submit(struct virtio_blk *blk, struct blk_request *request, e
 	if (sector > UINT64_MAX / SECTOR_SIZE || length % SECTOR_SIZE)
 		return VIRTIO_BLK_S_IOERR;
 	request->io.op = op;
+	request->io.continues = request->segment;
 	request->io.offset = sector * SECTOR_SIZE;
 	request->io.length = length;
 	/* In writethrough mode a write is stable once it is completed (virtio 1.4, 5.2.6.2). */
@@ -162,6 +184,10 @@ void blk_io_done(struct block_request *io, int error)
 	struct virtio_blk *blk = request->queue->blk;
 	uint8_t status = VIRTIO_BLK_S_OK;
 
+	if (io->cancelled) {
+		blk_put_back(request);
+		return;
+	}
 	if (error)
 		status = error == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
 	else if (++request->segment < request->segment_count && !request->queue->dropping)
@@ -245,6 +271,7 @@ static bool blk_is_request(struct blk_queue *queue, const struct vq_chain *chain
 static int blk_start_some(struct blk_queue *queue, unsigned int left)
 {
 	unsigned int room = MIN(left, queue->vq->size_max - queue->in_flight);
+	unsigned int batch = MIN(block_room(queue->io), (unsigned int)BLK_BATCH);
 	int count;
 
 	if (!room) {
@@ -254,8 +281,8 @@ static int blk_start_some(struct blk_queue *queue, unsigned int left)
 				"more requests at a time than the ring has entries (2.7.13)");
 		return 0;
 	}
-	count = vq_getchains(queue->vq, queue->chains, (int)MIN(room, (unsigned int)BLK_BATCH),
-			     queue->chain_iov, BLK_IOVS);
+	count = vq_getchains(queue->vq, queue->chains, (int)MIN(room, batch), queue->chain_iov,
+			     BLK_IOVS);
 	for (int i = 0; i < count; i++) {
 		if (!blk_is_request(queue, &queue->chains[i]))
 			return 0;
@@ -264,17 +291,32 @@ static int blk_start_some(struct blk_queue *queue, unsigned int left)
 	return MAX(count, 0);
 }
 
-void blk_qnotify(void *dev, struct vqueue_info *vq)
+static void blk_start_all(struct blk_queue *queue)
 {
-	struct virtio_blk *blk = dev;
-	struct blk_queue *queue = blk->queues[vq->index];
-	unsigned int left = vq->size;
+	unsigned int left = queue->vq->size;
 	int count;
 
 	do {
 		count = blk_start_some(queue, left);
 		left -= (unsigned int)count;
 	} while (count);
+}
+
+void blk_qnotify(void *dev, struct vqueue_info *vq)
+{
+	struct virtio_blk *blk = dev;
+	struct blk_queue *queue = blk->queues[vq->index];
+
+	blk_start_all(queue);
 	block_kick(queue->io);
 	blk_batch_end(queue);
 }
+
+/* What a limit left in the ring goes on. */
+static void blk_room(void *arg)
+{
+	blk_start_all(arg);
+	blk_batch_end(arg);
+}
+
+const struct block_queue_ops blk_queue_ops = { .batch_end = blk_batch_end, .room = blk_room };
