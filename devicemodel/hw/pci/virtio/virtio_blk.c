@@ -205,9 +205,6 @@ static int blk_init_queues(struct virtio_blk *blk)
 
 	for (unsigned int i = 0; !error && i < blk->queue_count; i++)
 		error = blk_queue_init(blk, i);
-	if (error)
-		log_error(blk->vc.log, "%s,queues=%llu: cannot make the queues: %s (try fewer)",
-			  blk->vc.name, (unsigned long long)blk->queue_count, strerror(-error));
 	return error;
 }
 
