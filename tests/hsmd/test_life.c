@@ -119,6 +119,49 @@ static void test_reset(void)
 	machine_close(&machine);
 }
 
+/* Another VM on the same file, in place of one that was destroyed in the middle of a request. */
+static void create_again(struct machine *machine, const uint8_t *program, size_t size)
+{
+	CHECK_CALL(ioctl(machine->fd, ACRN_IOCTL_PAUSE_VM), 0);
+	CHECK_CALL(ioctl(machine->fd, ACRN_IOCTL_DESTROY_VM), 0);
+	machine->creation.vm_flag = 0;
+	CHECK_CALL(ioctl(machine->fd, ACRN_IOCTL_CREATE_VM, &machine->creation), 0);
+	machine_load(machine, program, size, REAL_MODE);
+	CHECK_EQUAL(machine->page->req_slot[0].processed, ACRN_IOREQ_STATE_FREE);
+	CHECK_CALL(ioctl(machine->fd, ACRN_IOCTL_START_VM), 0);
+}
+
+static void test_second_vm(void)
+{
+	struct machine machine;
+
+	machine_boot(&machine, PROGRAM(loop), REAL_MODE);
+	CHECK_EQUAL(machine_attach(&machine), 0);
+	create_again(&machine, PROGRAM(identity));
+	CHECK_EQUAL(machine_said(&machine), 0x40000010);
+	CHECK_EQUAL(machine_said(&machine), 0x4e524341);
+	machine_close(&machine);
+}
+
+/* The notification that the first VM's client still owed is not waited for. */
+static void test_second_vm_polling(void)
+{
+	struct machine machine;
+
+	machine_open(&machine, 4, 1);
+	machine_load(&machine, PROGRAM(loop), REAL_MODE);
+	CHECK_CALL(ioctl(machine.fd, ACRN_IOCTL_START_VM), 0);
+	while (machine_attach(&machine) < 0)
+		wait_ms(1);
+	machine_put(&machine, 0, 0);
+	while (machine_attach(&machine) < 0)
+		wait_ms(1);
+	create_again(&machine, PROGRAM(identity));
+	CHECK_EQUAL(machine_said(&machine), 0x40000010);
+	CHECK_EQUAL(machine_said(&machine), 0x4e524341);
+	machine_close(&machine);
+}
+
 static void *vm_thread(void *arg)
 {
 	struct machine *machine = arg;
@@ -317,6 +360,8 @@ const struct test life_tests[] = {
 	{ "attach-woken", test_attach_woken },
 	{ "late-client", test_late_client },
 	{ "reset", test_reset },
+	{ "second-vm", test_second_vm },
+	{ "second-vm-polling", test_second_vm_polling },
 	{ "several-vms", test_several },
 	{ "scattered-memory", test_scattered_memory },
 	{ "deaths", test_deaths },

@@ -109,13 +109,32 @@ void ioreq_deinit(struct ioreq *ioreq)
 	ioreq->memory = -1;
 }
 
+/* Forget all requests: no slot knows of the VM that had it. */
+static int free_slots(struct ioreq *ioreq)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; i < ACRN_IO_REQUEST_MAX; i++) {
+		struct ioreq_slot *slot = &ioreq->slots[i];
+
+		slot->outstanding = false;
+		slot->pending = false;
+		slot->done = false;
+		slot->owed_notify = false;
+		if (!ret)
+			ret = write_state(ioreq, i, ACRN_IOREQ_STATE_FREE);
+	}
+	return ret;
+}
+
 int ioreq_setup(struct ioreq *ioreq, pid_t thread, uint64_t page, unsigned int count, bool polling)
 {
 	int memory = client_memory_open(thread);
-	int ret = 0;
+	int ret;
 
 	if (memory < 0)
 		return memory;
+	pthread_mutex_lock(&ioreq->lock);
 	if (ioreq->memory >= 0)
 		close(ioreq->memory);
 	ioreq->memory = memory;
@@ -126,8 +145,8 @@ int ioreq_setup(struct ioreq *ioreq, pid_t thread, uint64_t page, unsigned int c
 	ioreq->dead = false;
 	ioreq->stopped = false;
 	ioreq->pci_address = 0;
-	for (unsigned int i = 0; !ret && i < ACRN_IO_REQUEST_MAX; i++)
-		ret = write_state(ioreq, i, ACRN_IOREQ_STATE_FREE);
+	ret = free_slots(ioreq);
+	pthread_mutex_unlock(&ioreq->lock);
 	return ret;
 }
 
@@ -311,15 +330,8 @@ void ioreq_stop(struct ioreq *ioreq)
 void ioreq_restart(struct ioreq *ioreq)
 {
 	pthread_mutex_lock(&ioreq->lock);
-	for (unsigned int i = 0; i < ACRN_IO_REQUEST_MAX; i++) {
-		struct ioreq_slot *slot = &ioreq->slots[i];
-
-		slot->outstanding = false;
-		slot->pending = false;
-		slot->done = false;
-		slot->owed_notify = false;
-		set_state(ioreq, i, ACRN_IOREQ_STATE_FREE);
-	}
+	if (free_slots(ioreq))
+		lost_client(ioreq);
 	ioreq->stopped = false;
 	pthread_mutex_unlock(&ioreq->lock);
 }
