@@ -7,10 +7,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NOWHERE ((void *)8)
@@ -236,6 +240,93 @@ static void test_memory_segments(void)
 	machine_close(&machine);
 }
 
+/* ---- A client that replaces what hsmd looks at */
+
+/* A place where a mapping of a memfd and one of a file that may only be read take turns. */
+struct turns {
+	uint8_t *place;
+	int memfd, file;
+	char path[32];
+	bool end; /* atomic */
+};
+
+static void turns_make(struct turns *turns)
+{
+	*turns = (struct turns) { .path = "/tmp/hsmd-secret-XXXXXX" };
+	turns->memfd = memfd_create("turns", MFD_CLOEXEC);
+	CHECK_CALL(ftruncate(turns->memfd, RAM_SIZE), 0);
+	turns->file = mkstemp(turns->path);
+	CHECK_CALL(ftruncate(turns->file, RAM_SIZE), 0);
+	CHECK_CALL(fchmod(turns->file, 0444), 0);
+	close(turns->file);
+	turns->file = open(turns->path, O_RDONLY);
+	CHECK(turns->file >= 0);
+	turns->place = mmap(NULL, RAM_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(turns->place != MAP_FAILED);
+}
+
+static void *take_turns(void *arg)
+{
+	struct turns *turns = arg;
+
+	while (!__atomic_load_n(&turns->end, __ATOMIC_RELAXED)) {
+		mmap(turns->place, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		     turns->memfd, 0);
+		mmap(turns->place, RAM_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED, turns->file, 0);
+	}
+	return NULL;
+}
+
+static bool hsmd_maps_writable(const char *name)
+{
+	char path[64], line[512];
+	bool found = false;
+	FILE *maps;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", hsmd_pid);
+	maps = fopen(path, "re");
+	CHECK(maps);
+	while (!found && fgets(line, sizeof(line), maps))
+		found = strstr(line, name) && strstr(line, "rw-s");
+	fclose(maps);
+	return found;
+}
+
+/* hsmd, which is root, must not open for writing what its client may only read. */
+static void test_replaced_memory(void)
+{
+	struct acrn_vm_memmap map = { .attr = ACRN_MEM_ACCESS_RWX, .len = RAM_SIZE };
+	time_t end = time(NULL) + 20;
+	unsigned int successes = 0;
+	bool writable = false;
+	struct machine machine;
+	struct turns turns;
+	pthread_t thread;
+
+	if (!hsmd_pid)
+		return;
+	turns_make(&turns);
+	machine_open(&machine, 0, 1);
+	map.vma_base = (uintptr_t)turns.place;
+	pthread_create(&thread, NULL, take_turns, &turns);
+	for (unsigned int i = 0; i < 3000 && !writable && time(NULL) < end; i++) {
+		map.type = ACRN_MEMMAP_RAM;
+		if (ioctl(machine.fd, ACRN_IOCTL_SET_MEMSEG, &map))
+			continue;
+		successes++;
+		writable = hsmd_maps_writable(turns.path);
+		map.type = ACRN_MEMMAP_MMIO;
+		CHECK_CALL(ioctl(machine.fd, ACRN_IOCTL_UNSET_MEMSEG, &map), 0);
+	}
+	__atomic_store_n(&turns.end, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	unlink(turns.path);
+	printf("# %u segments of memory that was being replaced\n", successes);
+	CHECK(successes);
+	CHECK(!writable);
+	machine_close(&machine);
+}
+
 static void test_passthrough(void)
 {
 	struct acrn_pcidev pcidev = { .phys_bdf = 0x10 };
@@ -288,6 +379,7 @@ const struct test call_tests[] = {
 	{ "order", test_order },
 	{ "ioreq-client", test_client },
 	{ "memory-segments", test_memory_segments },
+	{ "replaced-memory", test_replaced_memory },
 	{ "passthrough", test_passthrough },
 	{ "power-and-monitor", test_power_and_monitor },
 	{ NULL, NULL },

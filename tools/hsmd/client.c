@@ -14,7 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -132,12 +134,17 @@ int client_eventfd(pid_t thread, int fd, uint64_t *id)
 /* One line of /proc/PID/maps: "START-END PERM OFFSET DEV INODE   NAME". */
 static bool parse_vma(const char *line, struct client_vma *vma)
 {
+	unsigned int major, minor;
 	char permissions[5];
+	uint64_t inode;
 	int name = 0;
 
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %*s %*s %n", &vma->start,
-		   &vma->end, permissions, &vma->offset, &name) < 4)
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %x:%x %" SCNu64 " %n",
+		   &vma->start, &vma->end, permissions, &vma->offset, &major, &minor, &inode,
+		   &name) < 7)
 		return false;
+	vma->device = makedev(major, minor);
+	vma->inode = (ino_t)inode;
 	vma->writable = permissions[1] == 'w';
 	vma->shared = permissions[3] == 's';
 	snprintf(vma->name, sizeof(vma->name), "%.*s", (int)strcspn(line + name, "\n"),
@@ -161,13 +168,47 @@ int client_vma_find(pid_t thread, uint64_t address, struct client_vma *vma)
 	return found ? 0 : -EFAULT;
 }
 
+/*
+ * hsmd opens as root. What the client may do with a file is seen from its mapping only, which it
+ * can replace at any time. So the mapping is looked at again when the file is open, and its inode's
+ * number can be no other's: then it must be of that file, and what it was when it was checked.
+ */
+static int check_file(pid_t thread, const struct client_vma *vma, int fd)
+{
+	struct client_vma now;
+	struct stat status;
+
+	if (fstat(fd, &status))
+		return -errno;
+	if (!client_vma_find(thread, vma->start, &now) && now.start == vma->start &&
+	    now.end == vma->end && now.shared == vma->shared && now.writable == vma->writable &&
+	    now.device == status.st_dev && now.inode == status.st_ino)
+		return 0;
+	log_line(
+		LOG_ERROR,
+		"client %d: the mapping at 0x%" PRIx64
+		" (%s; device %x:%x, inode %ju) was replaced, "
+		"or is not of the file that was opened for it (device %x:%x, inode %ju): let guest "
+		"RAM stay, and be of a memfd, tmpfs or hugetlbfs",
+		thread, vma->start, vma->name, major(vma->device), minor(vma->device),
+		(uintmax_t)vma->inode, major(status.st_dev), minor(status.st_dev),
+		(uintmax_t)status.st_ino);
+	return -EFAULT;
+}
+
 int client_vma_open(pid_t thread, const struct client_vma *vma)
 {
 	char path[96];
-	int fd;
+	int fd, ret;
 
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, thread, vma->start,
 		 vma->end);
 	fd = open(path, O_RDWR | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return -errno;
+	ret = check_file(thread, vma, fd);
+	if (!ret)
+		return fd;
+	close(fd);
+	return ret;
 }

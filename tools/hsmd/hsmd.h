@@ -69,6 +69,8 @@ int client_eventfd(pid_t thread, int fd, uint64_t *id) MUST_CHECK;
 /** struct client_vma - a mapping of a client. */
 struct client_vma {
 	uint64_t start, end, offset;
+	dev_t device; /* of the file */
+	ino_t inode;
 	bool shared, writable;
 	char name[128];
 };
@@ -76,7 +78,7 @@ struct client_vma {
 /** client_vma_find() - the mapping that holds @address. Return: 0, -EFAULT. */
 int client_vma_find(pid_t thread, uint64_t address, struct client_vma *vma) MUST_CHECK;
 
-/** client_vma_open() - the file behind @vma. Return: fd, -errno. */
+/** client_vma_open() - the file behind @vma. Return: fd; -EFAULT: it was replaced; -errno. */
 int client_vma_open(pid_t thread, const struct client_vma *vma) MUST_CHECK;
 
 /* ---- ioreq.c: the I/O request page and who waits for it. */

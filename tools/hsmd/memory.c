@@ -33,18 +33,13 @@ static void put_backing(struct memory_backing *backing)
 }
 
 /* The whole of @vma: files with huge pages can only be mapped by huge pages. */
-static struct memory_backing *map_vma(pid_t thread, const struct client_vma *vma)
+static int map_file(pid_t thread, const struct client_vma *vma, int fd,
+		    struct memory_backing **mapped)
 {
 	struct memory_backing *backing = calloc(1, sizeof(*backing));
-	int fd = client_vma_open(thread, vma);
-	int error = fd < 0 ? -fd : 0;
 
-	if (!backing || fd < 0) {
-		log_line(LOG_ERROR,
-			 "client %d: cannot open what is mapped at 0x%" PRIx64 " (%s): %s", thread,
-			 vma->start, vma->name, strerror(backing ? error : ENOMEM));
-		goto fail;
-	}
+	if (!backing)
+		return -ENOMEM;
 	backing->size = vma->end - vma->start;
 	backing->references = 1;
 	backing->base = mmap(NULL, backing->size, PROT_READ | PROT_WRITE,
@@ -52,16 +47,30 @@ static struct memory_backing *map_vma(pid_t thread, const struct client_vma *vma
 	if (backing->base == MAP_FAILED) {
 		log_line(LOG_ERROR, "client %d: cannot map %s: %s", thread, vma->name,
 			 strerror(errno));
-		goto fail;
+		free(backing);
+		return -EOPNOTSUPP;
 	}
-	close(fd);
 	__atomic_add_fetch(&mapped_bytes, backing->size, __ATOMIC_RELAXED);
-	return backing;
-fail:
-	if (fd >= 0)
-		close(fd);
-	free(backing);
-	return NULL;
+	*mapped = backing;
+	return 0;
+}
+
+static int map_vma(pid_t thread, const struct client_vma *vma, struct memory_backing **mapped)
+{
+	int fd = client_vma_open(thread, vma);
+	int ret;
+
+	if (fd == -EFAULT)
+		return fd;
+	if (fd < 0) {
+		log_line(LOG_ERROR,
+			 "client %d: cannot open what is mapped at 0x%" PRIx64 " (%s): %s", thread,
+			 vma->start, vma->name, strerror(-fd));
+		return -EOPNOTSUPP;
+	}
+	ret = map_file(thread, vma, fd, mapped);
+	close(fd);
+	return ret;
 }
 
 static int kvm_slot(struct vm *vm, const struct memory_piece *piece, bool remove)
@@ -159,11 +168,10 @@ static int make_part(pid_t thread, uint64_t address, uint64_t size, struct memor
 
 	if (!ret)
 		ret = check_vma(thread, &vma);
+	if (!ret)
+		ret = map_vma(thread, &vma, &part->backing);
 	if (ret)
 		return ret;
-	part->backing = map_vma(thread, &vma);
-	if (!part->backing)
-		return -EOPNOTSUPP;
 	part->host = (uint8_t *)part->backing->base + (address - vma.start);
 	part->size = vma.end - address < size ? vma.end - address : size;
 	return 0;
