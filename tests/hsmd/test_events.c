@@ -133,6 +133,7 @@ static uint64_t count(int fd)
 	return value;
 }
 
+#define WAIT_SECONDS 20 /* for what must not wait; the signal then ends the test */
 #define MATCH ACRN_IOEVENTFD_FLAG_DATAMATCH
 #define PORT ACRN_IOEVENTFD_FLAG_PIO
 
@@ -226,6 +227,36 @@ static void test_ioeventfd_refusals(void)
 	machine_close(&machine);
 }
 
+/* A full eventfd loses a signal, as in the kernel; neither the guest nor a call waits for room. */
+static void test_full_eventfd(void)
+{
+	static const struct access accesses[] = {
+		{ ACRN_IOREQ_TYPE_PORTIO, true, PORT_READY, 4, 0 },
+		{ ACRN_IOREQ_TYPE_MMIO, true, 0x80001010, 2, 1 },
+		{ ACRN_IOREQ_TYPE_MMIO, false, 0x80001010, 2, 0x9999 },
+		{ ACRN_IOREQ_TYPE_PORTIO, true, PORT_SAY, 4, 0x9999 },
+		{ ACRN_IOREQ_TYPE_PORTIO, true, 0x700, 2, 7 },
+		{ ACRN_IOREQ_TYPE_PORTIO, true, 0x700, 2, 8 },
+		{ ACRN_IOREQ_TYPE_PORTIO, true, PORT_DONE, 4, 8 },
+	};
+	int full = eventfd(0, 0);
+	struct machine machine;
+
+	machine_open(&machine, 0, 1);
+	machine_load(&machine, PROGRAM(kick), PROTECTED_MODE);
+	/* The guest's accesses of 8 and 16 bits are hsmd's to signal. */
+	CHECK_EQUAL(ioeventfd(&machine, full, 0, 0x80001000, 4, 0), 0);
+	CHECK_CALL(eventfd_write(full, UINT64_MAX - 1), 0);
+	CHECK_CALL(ioctl(machine.fd, ACRN_IOCTL_START_VM), 0);
+	alarm(WAIT_SECONDS);
+	machine_expect(&machine, accesses, ARRAY_SIZE(accesses));
+	CHECK_EQUAL(ioeventfd(&machine, full, ACRN_IOEVENTFD_FLAG_DEASSIGN, 0, 0, 0), 0);
+	CHECK_CALL(ioctl(machine.fd, ACRN_IOCTL_PAUSE_VM), 0);
+	alarm(0);
+	CHECK(count(full) >= UINT64_MAX - 1);
+	machine_close(&machine);
+}
+
 const struct test event_tests[] = {
 	{ "pic-lines", test_pic_lines },
 	{ "ioapic-lines", test_ioapic_lines },
@@ -234,5 +265,6 @@ const struct test event_tests[] = {
 	{ "ioeventfd", test_ioeventfd },
 	{ "ioeventfd-order", test_ioeventfd_order },
 	{ "ioeventfd-refusals", test_ioeventfd_refusals },
+	{ "full-eventfd", test_full_eventfd },
 	{ NULL, NULL },
 };

@@ -10,6 +10,7 @@
 #include "hsmd.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -24,6 +25,14 @@ void events_init(struct events *events)
 	TAILQ_INIT(&events->irqfds);
 }
 
+static void put_signal(struct signal_fd *signal)
+{
+	if (--signal->references)
+		return;
+	close(signal->fd);
+	free(signal);
+}
+
 void events_deinit(struct events *events)
 {
 	struct ioeventfd *ioeventfd;
@@ -31,7 +40,7 @@ void events_deinit(struct events *events)
 
 	while ((ioeventfd = TAILQ_FIRST(&events->ioeventfds))) {
 		TAILQ_REMOVE(&events->ioeventfds, ioeventfd, link);
-		close(ioeventfd->fd);
+		put_signal(ioeventfd->signal);
 		free(ioeventfd);
 	}
 	while ((irqfd = TAILQ_FIRST(&events->irqfds))) {
@@ -48,7 +57,7 @@ static int kvm_ioeventfd(struct vm *vm, const struct ioeventfd *ioeventfd, bool 
 	struct kvm_ioeventfd args = {
 		.addr = ioeventfd->address,
 		.len = ioeventfd->length,
-		.fd = ioeventfd->fd,
+		.fd = ioeventfd->signal->fd,
 		.datamatch = ioeventfd->data,
 	};
 
@@ -82,57 +91,81 @@ static bool conflicts(struct events *events, const struct ioeventfd *new)
 	struct ioeventfd *old;
 
 	for (old = TAILQ_FIRST(&events->ioeventfds); old; old = TAILQ_NEXT(old, link)) {
-		if (old->id == new->id && old->address == new->address && old->type == new->type &&
+		if (old->signal->id == new->signal->id && old->address == new->address &&
+		    old->type == new->type &&
 		    (old->wildcard || new->wildcard || old->data == new->data))
 			return true;
 	}
 	return false;
 }
 
-static int ioeventfd_assign(struct vm *vm, pid_t thread, const struct acrn_ioeventfd *args)
+static struct signal_fd *make_signal(int fd, uint64_t id)
+{
+	struct signal_fd *signal = malloc(sizeof(*signal));
+
+	if (signal)
+		*signal = (struct signal_fd) { .fd = fd, .id = id, .references = 1 };
+	return signal;
+}
+
+/* events->lock is held. @fd is the list's from now on, or closed. */
+static int ioeventfd_add(struct vm *vm, const struct ioeventfd *wanted, int fd, uint64_t id)
 {
 	struct events *events = &vm->events;
-	struct ioeventfd *new;
-	int ret = 0;
+	struct ioeventfd *new = malloc(sizeof(*new));
+	struct signal_fd *signal = make_signal(fd, id);
+	int ret = -ENOMEM;
+
+	if (!signal)
+		close(fd);
+	if (!signal || !new)
+		goto fail;
+	*new = *wanted;
+	new->signal = signal;
+	ret = -EEXIST;
+	if (conflicts(events, new))
+		goto fail;
+	new->in_kvm = fits_kvm(events, new) && !kvm_ioeventfd(vm, new, false);
+	TAILQ_INSERT_TAIL(&events->ioeventfds, new, link);
+	log_line(LOG_DEBUG, "VM %u: ioeventfd %llu at 0x%llx, %u bytes, data 0x%llx%s: %s", vm->id,
+		 (unsigned long long)id, (unsigned long long)new->address, new->length,
+		 (unsigned long long)new->data, new->wildcard ? " (any)" : "",
+		 new->in_kvm ? "KVM signals it" : "hsmd signals it");
+	return 0;
+fail:
+	if (signal)
+		put_signal(signal);
+	free(new);
+	return ret;
+}
+
+static int ioeventfd_assign(struct vm *vm, pid_t thread, const struct acrn_ioeventfd *args)
+{
+	struct ioeventfd wanted = {
+		.address = args->addr,
+		.length = args->len,
+		.type = args->flags & ACRN_IOEVENTFD_FLAG_PIO ? ACRN_IOREQ_TYPE_PORTIO
+							      : ACRN_IOREQ_TYPE_MMIO,
+		.wildcard = !(args->flags & ACRN_IOEVENTFD_FLAG_DATAMATCH),
+	};
+	uint64_t id;
+	int fd, ret;
 
 	if (args->addr + args->len < args->addr)
 		return -EINVAL;
 	if (args->len != 1 && args->len != 2 && args->len != 4 && args->len != 8)
 		return -EINVAL;
-	new = calloc(1, sizeof(*new));
-	if (!new)
-		return -ENOMEM;
-	new->fd = client_eventfd(thread, (int)args->fd, &new->id);
-	if (new->fd < 0) {
-		ret = new->fd;
-		free(new);
-		return ret;
-	}
-	new->address = args->addr;
-	new->length = args->len;
-	new->type = args->flags &ACRN_IOEVENTFD_FLAG_PIO ? ACRN_IOREQ_TYPE_PORTIO
-							 : ACRN_IOREQ_TYPE_MMIO;
-	new->wildcard = !(args->flags & ACRN_IOEVENTFD_FLAG_DATAMATCH);
-	new->data = new->wildcard ? 0 : args->data;
-
-	pthread_mutex_lock(&events->lock);
-	if (conflicts(events, new)) {
-		ret = -EEXIST;
-	} else {
-		new->in_kvm = fits_kvm(events, new) && !kvm_ioeventfd(vm, new, false);
-		TAILQ_INSERT_TAIL(&events->ioeventfds, new, link);
-	}
-	log_line(LOG_DEBUG, "VM %u: ioeventfd %llu at 0x%llx, %u bytes, data 0x%llx%s: %s", vm->id,
-		 (unsigned long long)new->id, (unsigned long long)new->address, new->length,
-		 (unsigned long long)new->data, new->wildcard ? " (any)" : "",
-		 ret	       ? strerror(-ret)
-		 : new->in_kvm ? "KVM signals it"
-			       : "hsmd signals it");
-	pthread_mutex_unlock(&events->lock);
-	if (ret) {
-		close(new->fd);
-		free(new);
-	}
+	wanted.data = wanted.wildcard ? 0 : args->data;
+	fd = client_eventfd(thread, (int)args->fd, &id);
+	if (fd < 0)
+		return fd;
+	pthread_mutex_lock(&vm->events.lock);
+	ret = ioeventfd_add(vm, &wanted, fd, id);
+	pthread_mutex_unlock(&vm->events.lock);
+	if (ret)
+		log_line(LOG_DEBUG, "VM %u: ioeventfd %llu at 0x%llx: %s", vm->id,
+			 (unsigned long long)id, (unsigned long long)wanted.address,
+			 strerror(-ret));
 	return ret;
 }
 
@@ -141,7 +174,7 @@ static void ioeventfd_remove(struct vm *vm, struct ioeventfd *old)
 	TAILQ_REMOVE(&vm->events.ioeventfds, old, link);
 	if (old->in_kvm)
 		kvm_ioeventfd(vm, old, true);
-	close(old->fd);
+	put_signal(old->signal);
 	free(old);
 }
 
@@ -157,7 +190,7 @@ static int ioeventfd_deassign(struct vm *vm, pid_t thread, const struct acrn_ioe
 		return fd;
 	pthread_mutex_lock(&events->lock);
 	for (old = TAILQ_FIRST(&events->ioeventfds); old; old = TAILQ_NEXT(old, link)) {
-		if (old->id == id)
+		if (old->signal->id == id)
 			break;
 	}
 	if (old)
@@ -209,26 +242,53 @@ static bool matches(const struct ioeventfd *entry, const struct access *access)
 	       entry->length >= access->size && (entry->wildcard || entry->data == access->value);
 }
 
+/* Whose @access is: kept for the caller, NULL if nobody's. @ours: nobody else's either. */
+static struct signal_fd *find_signal(struct events *events, const struct access *access, bool *ours)
+{
+	struct signal_fd *signal = NULL;
+	struct ioeventfd *entry;
+
+	*ours = false;
+	pthread_mutex_lock(&events->lock);
+	for (entry = TAILQ_FIRST(&events->ioeventfds); entry; entry = TAILQ_NEXT(entry, link)) {
+		*ours = *ours || in_range(entry, access);
+		if (!signal && access->write && matches(entry, access))
+			signal = entry->signal;
+	}
+	if (signal)
+		signal->references++;
+	pthread_mutex_unlock(&events->lock);
+	return signal;
+}
+
+/*
+ * A full eventfd is signalled already, and a write to it would wait for its reader. The client may
+ * fill it after the look: so no lock is held, and vcpus_stop() ends the wait.
+ */
+static void raise_signal(struct events *events, struct signal_fd *signal)
+{
+	struct pollfd room = { .fd = signal->fd, .events = POLLOUT };
+
+	if (poll(&room, 1, 0) == 1 && room.revents & POLLOUT)
+		eventfd_write(signal->fd, 1);
+	pthread_mutex_lock(&events->lock);
+	put_signal(signal);
+	pthread_mutex_unlock(&events->lock);
+}
+
 bool ioeventfd_handle(struct events *events, struct acrn_io_request *request)
 {
-	struct ioeventfd *entry;
+	struct signal_fd *signal;
 	struct access access;
-	bool ours = false;
+	bool ours;
 
 	describe(request, &access);
 	if (access.type == ACRN_IOREQ_TYPE_PORTIO && access.address >= 0xcf8 &&
 	    access.address <= 0xcff)
 		return false;
-	pthread_mutex_lock(&events->lock);
-	for (entry = TAILQ_FIRST(&events->ioeventfds); entry; entry = TAILQ_NEXT(entry, link))
-		ours = ours || in_range(entry, &access);
-	for (entry = TAILQ_FIRST(&events->ioeventfds); entry; entry = TAILQ_NEXT(entry, link)) {
-		if (ours && access.write && matches(entry, &access)) {
-			eventfd_write(entry->fd, 1);
-			break;
-		}
-	}
-	pthread_mutex_unlock(&events->lock);
+	signal = find_signal(events, &access, &ours);
+	if (signal)
+		raise_signal(events, signal);
 	if (ours && !access.write)
 		request->reqs.mmio_request.value = 0;
 	return ours;

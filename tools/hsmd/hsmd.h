@@ -163,10 +163,16 @@ void memory_deinit(struct memory *memory);
 uint64_t memory_mapped(void);
 
 /* ---- events.c: ioeventfds and irqfds. */
-struct ioeventfd {
-	TAILQ_ENTRY(ioeventfd) link;
+/** struct signal_fd - an eventfd that guests' writes signal. Its references are events.lock's. */
+struct signal_fd {
 	int fd;
 	uint64_t id; /* of the eventfd */
+	unsigned int references; /* ioeventfds, and vCPU threads that signal it */
+};
+
+struct ioeventfd {
+	TAILQ_ENTRY(ioeventfd) link;
+	struct signal_fd *signal;
 	uint64_t address, data;
 	uint32_t length;
 	uint32_t type; /* ACRN_IOREQ_TYPE_PORTIO or _MMIO */

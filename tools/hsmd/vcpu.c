@@ -11,9 +11,12 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #define KICK_SIGNAL SIGRTMIN
+#define KICK_AGAIN_NS 10000000
+#define NS_PER_SECOND 1000000000
 
 /* What ACRN turns a triple fault into: a write to PM1a_CNT that asks for S5. */
 #define PM1A_CNT_PORT 0x404
@@ -285,6 +288,23 @@ int vcpu_start_thread(struct vcpu *vcpu)
 	return -error;
 }
 
+/* A signal may have come just before a system call that waits: another follows. */
+static void join_thread(struct vcpu *vcpu)
+{
+	struct timespec until;
+	int error;
+
+	do {
+		pthread_kill(vcpu->thread, KICK_SIGNAL);
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += KICK_AGAIN_NS;
+		until.tv_sec += until.tv_nsec / NS_PER_SECOND;
+		until.tv_nsec %= NS_PER_SECOND;
+		error = pthread_clockjoin_np(vcpu->thread, NULL, CLOCK_MONOTONIC, &until);
+	} while (error == ETIMEDOUT);
+	vcpu->has_thread = false;
+}
+
 void vcpus_stop(struct vm *vm)
 {
 	ioreq_stop(&vm->ioreq);
@@ -296,11 +316,9 @@ void vcpus_stop(struct vm *vm)
 		__atomic_store_n(&vcpu->stop, true, __ATOMIC_RELEASE);
 		/* About to enter KVM_RUN, the flag ends it; inside, the signal (KVM API 5). */
 		__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
-		pthread_kill(vcpu->thread, KICK_SIGNAL);
 	}
 	for (unsigned int i = 0; i < vm->vcpu_count; i++) {
 		if (vm->vcpus[i].has_thread)
-			pthread_join(vm->vcpus[i].thread, NULL);
-		vm->vcpus[i].has_thread = false;
+			join_thread(&vm->vcpus[i]);
 	}
 }
