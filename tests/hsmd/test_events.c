@@ -257,6 +257,28 @@ static void test_full_eventfd(void)
 	machine_close(&machine);
 }
 
+/* A VM has a bounded number of them, whatever hsmd needs for one; room is made by deassigning. */
+static void test_many_ioeventfds(void)
+{
+	int fd = eventfd(0, 0), other = eventfd(0, 0);
+	unsigned int assigned = 0;
+	struct machine machine;
+	long ret = 0;
+
+	machine_open(&machine, 0, 1);
+	for (uint64_t i = 0; !ret && i < 2000; i++) {
+		ret = ioeventfd(&machine, fd, 0, 0x80000000 + i * 8, 4, 0);
+		assigned += !ret;
+	}
+	CHECK_EQUAL(assigned, 1024);
+	CHECK_EQUAL(ret, -ENOSPC);
+	CHECK_EQUAL(ioeventfd(&machine, other, PORT, 0x700, 2, 0), -ENOSPC);
+	CHECK_EQUAL(ioeventfd(&machine, fd, 0, 0x80000000, 4, 0), -EEXIST);
+	CHECK_EQUAL(ioeventfd(&machine, fd, ACRN_IOEVENTFD_FLAG_DEASSIGN, 0, 0, 0), 0);
+	CHECK_EQUAL(ioeventfd(&machine, other, PORT, 0x700, 2, 0), 0);
+	machine_close(&machine);
+}
+
 const struct test event_tests[] = {
 	{ "pic-lines", test_pic_lines },
 	{ "ioapic-lines", test_ioapic_lines },
@@ -266,5 +288,6 @@ const struct test event_tests[] = {
 	{ "ioeventfd-order", test_ioeventfd_order },
 	{ "ioeventfd-refusals", test_ioeventfd_refusals },
 	{ "full-eventfd", test_full_eventfd },
+	{ "many-ioeventfds", test_many_ioeventfds },
 	{ NULL, NULL },
 };

@@ -282,6 +282,41 @@ static void settle(struct counts *counts)
 	}
 }
 
+/* hsmd maps what a VM has, however large the file that it is a part of; and one eventfd once. */
+static void test_holdings(void)
+{
+	struct acrn_vm_memmap map = { .type = ACRN_MEMMAP_RAM,
+				      .attr = ACRN_MEM_ACCESS_RWX,
+				      .len = 0x1000 };
+	struct acrn_ioeventfd io = { .fd = (uint32_t)eventfd(0, 0), .len = 4 };
+	const size_t size = (size_t)1 << 40;
+	int memfd = memfd_create("sparse", MFD_CLOEXEC);
+	struct counts before, after;
+	struct machine machine;
+	uint8_t *ram;
+
+	if (!hsmd_pid)
+		return;
+	CHECK_CALL(ftruncate(memfd, (off_t)size), 0);
+	ram = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
+	CHECK(ram != MAP_FAILED);
+	settle(&before);
+	machine_open(&machine, 0, 1);
+	ask(&before);
+	map.vma_base = (uintptr_t)ram + size / 2;
+	CHECK_CALL(ioctl(machine.fd, ACRN_IOCTL_SET_MEMSEG, &map), 0);
+	map.vma_base = (uintptr_t)ram + size - 0x1000;
+	map.user_vm_pa = 0x1000;
+	CHECK_CALL(ioctl(machine.fd, ACRN_IOCTL_SET_MEMSEG, &map), 0);
+	for (io.addr = 0x80000000; io.addr < 0x80000100; io.addr += 4)
+		CHECK_CALL(ioctl(machine.fd, ACRN_IOCTL_IOEVENTFD, &io), 0);
+	ask(&after);
+	CHECK_EQUAL(before.memory, 0);
+	CHECK_EQUAL(after.memory, 8);
+	CHECK_EQUAL(after.fds, before.fds + 1);
+	machine_close(&machine);
+}
+
 /* A client with everything that can be left behind, in the middle of requests. */
 static void busy_client(unsigned int seed)
 {
@@ -364,6 +399,7 @@ const struct test life_tests[] = {
 	{ "second-vm-polling", test_second_vm_polling },
 	{ "several-vms", test_several },
 	{ "scattered-memory", test_scattered_memory },
+	{ "holdings", test_holdings },
 	{ "deaths", test_deaths },
 	{ NULL, NULL },
 };

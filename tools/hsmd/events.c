@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define IRQFDS_MAX 1024 /* KVM has 4096 routes */
+#define IOEVENTFDS_MAX 1024
 
 void events_init(struct events *events)
 {
@@ -99,36 +100,61 @@ static bool conflicts(struct events *events, const struct ioeventfd *new)
 	return false;
 }
 
-static struct signal_fd *make_signal(int fd, uint64_t id)
+/* For @fd, which it closes if an ioeventfd has a duplicate of that eventfd already. */
+static struct signal_fd *get_signal(struct events *events, int fd, uint64_t id)
 {
-	struct signal_fd *signal = malloc(sizeof(*signal));
+	struct signal_fd *signal;
+	struct ioeventfd *entry;
 
+	for (entry = TAILQ_FIRST(&events->ioeventfds); entry; entry = TAILQ_NEXT(entry, link)) {
+		if (entry->signal->id != id)
+			continue;
+		close(fd);
+		entry->signal->references++;
+		return entry->signal;
+	}
+	signal = malloc(sizeof(*signal));
 	if (signal)
 		*signal = (struct signal_fd) { .fd = fd, .id = id, .references = 1 };
+	else
+		close(fd);
 	return signal;
 }
 
-/* events->lock is held. @fd is the list's from now on, or closed. */
-static int ioeventfd_add(struct vm *vm, const struct ioeventfd *wanted, int fd, uint64_t id)
+static int check_ioeventfd(struct vm *vm, const struct ioeventfd *new)
+{
+	struct events *events = &vm->events;
+	unsigned int count = 0;
+	struct ioeventfd *old;
+
+	if (conflicts(events, new))
+		return -EEXIST;
+	for (old = TAILQ_FIRST(&events->ioeventfds); old; old = TAILQ_NEXT(old, link))
+		count++;
+	if (count < IOEVENTFDS_MAX)
+		return 0;
+	log_line(LOG_ERROR, "VM %u: more than %u ioeventfds", vm->id, IOEVENTFDS_MAX);
+	return -ENOSPC;
+}
+
+/* events->lock is held. @signal is the list's from now on, or put. */
+static int ioeventfd_add(struct vm *vm, const struct ioeventfd *wanted, struct signal_fd *signal)
 {
 	struct events *events = &vm->events;
 	struct ioeventfd *new = malloc(sizeof(*new));
-	struct signal_fd *signal = make_signal(fd, id);
 	int ret = -ENOMEM;
 
-	if (!signal)
-		close(fd);
 	if (!signal || !new)
 		goto fail;
 	*new = *wanted;
 	new->signal = signal;
-	ret = -EEXIST;
-	if (conflicts(events, new))
+	ret = check_ioeventfd(vm, new);
+	if (ret)
 		goto fail;
 	new->in_kvm = fits_kvm(events, new) && !kvm_ioeventfd(vm, new, false);
 	TAILQ_INSERT_TAIL(&events->ioeventfds, new, link);
 	log_line(LOG_DEBUG, "VM %u: ioeventfd %llu at 0x%llx, %u bytes, data 0x%llx%s: %s", vm->id,
-		 (unsigned long long)id, (unsigned long long)new->address, new->length,
+		 (unsigned long long)signal->id, (unsigned long long)new->address, new->length,
 		 (unsigned long long)new->data, new->wildcard ? " (any)" : "",
 		 new->in_kvm ? "KVM signals it" : "hsmd signals it");
 	return 0;
@@ -160,7 +186,7 @@ static int ioeventfd_assign(struct vm *vm, pid_t thread, const struct acrn_ioeve
 	if (fd < 0)
 		return fd;
 	pthread_mutex_lock(&vm->events.lock);
-	ret = ioeventfd_add(vm, &wanted, fd, id);
+	ret = ioeventfd_add(vm, &wanted, get_signal(&vm->events, fd, id));
 	pthread_mutex_unlock(&vm->events.lock);
 	if (ret)
 		log_line(LOG_DEBUG, "VM %u: ioeventfd %llu at 0x%llx: %s", vm->id,

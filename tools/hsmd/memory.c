@@ -8,9 +8,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* What one call may consist of: mappings of the client that follow each other. */
@@ -32,7 +34,27 @@ static void put_backing(struct memory_backing *backing)
 	free(backing);
 }
 
-/* The whole of @vma: files with huge pages can only be mapped by huge pages. */
+/* Files with huge pages can only be mapped by huge pages. */
+static uint64_t page_size(int fd)
+{
+	struct statfs status;
+
+	if (fstatfs(fd, &status) || status.f_type != HUGETLBFS_MAGIC)
+		return GUEST_PAGE_SIZE;
+	return (uint64_t)status.f_bsize;
+}
+
+/* Leave of @vma the pages that hold [address, address + size): what hsmd maps is what VMs have. */
+static void narrow(struct client_vma *vma, uint64_t address, uint64_t size, uint64_t page)
+{
+	uint64_t before = (address - vma->start) / page * page;
+	uint64_t after = (vma->end - (address + size)) / page * page;
+
+	vma->start += before;
+	vma->offset += before;
+	vma->end -= after;
+}
+
 static int map_file(pid_t thread, const struct client_vma *vma, int fd,
 		    struct memory_backing **mapped)
 {
@@ -55,7 +77,9 @@ static int map_file(pid_t thread, const struct client_vma *vma, int fd,
 	return 0;
 }
 
-static int map_vma(pid_t thread, const struct client_vma *vma, struct memory_backing **mapped)
+/* @part->size bytes at @address, which @vma holds. */
+static int map_part(pid_t thread, struct client_vma *vma, uint64_t address,
+		    struct memory_piece *part)
 {
 	int fd = client_vma_open(thread, vma);
 	int ret;
@@ -68,8 +92,11 @@ static int map_vma(pid_t thread, const struct client_vma *vma, struct memory_bac
 			 vma->start, vma->name, strerror(-fd));
 		return -EOPNOTSUPP;
 	}
-	ret = map_file(thread, vma, fd, mapped);
+	narrow(vma, address, part->size, page_size(fd));
+	ret = map_file(thread, vma, fd, &part->backing);
 	close(fd);
+	if (!ret)
+		part->host = (uint8_t *)part->backing->base + (address - vma->start);
 	return ret;
 }
 
@@ -168,13 +195,10 @@ static int make_part(pid_t thread, uint64_t address, uint64_t size, struct memor
 
 	if (!ret)
 		ret = check_vma(thread, &vma);
-	if (!ret)
-		ret = map_vma(thread, &vma, &part->backing);
 	if (ret)
 		return ret;
-	part->host = (uint8_t *)part->backing->base + (address - vma.start);
 	part->size = vma.end - address < size ? vma.end - address : size;
-	return 0;
+	return map_part(thread, &vma, address, part);
 }
 
 static int set_ram(struct vm *vm, pid_t thread, const struct acrn_vm_memmap *map, uint64_t size)
