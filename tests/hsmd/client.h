@@ -51,7 +51,7 @@ struct test {
 	const char *name;
 	void (*run)(void);
 };
-extern const struct test io_tests[], call_tests[], event_tests[], life_tests[];
+extern const struct test io_tests[], call_tests[], event_tests[], life_tests[], stuck_tests[];
 
 /* ---- Guest programs */
 #define DECLARE_GUEST(name) extern const uint8_t guest_##name[], guest_##name##_end[]

@@ -24,7 +24,8 @@ const char *device_path = "/dev/acrn_hsm";
 pid_t hsmd_pid;
 const char *hsmd_log;
 
-static const struct test *const groups[] = { io_tests, call_tests, event_tests, life_tests };
+static const struct test *const groups[] = { io_tests, call_tests, event_tests, stuck_tests,
+					     life_tests };
 
 void test_fail(const char *file, int line, const char *what, long long got, long long want)
 {

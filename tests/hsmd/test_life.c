@@ -226,7 +226,7 @@ static void test_scattered_memory(void)
 	machine_close(&machine);
 }
 
-/* ---- Deaths */
+/* ---- What hsmd says that it holds */
 
 struct counts {
 	unsigned int files, vms, vcpu_threads, fds, threads;
@@ -316,6 +316,8 @@ static void test_holdings(void)
 	CHECK_EQUAL(after.fds, before.fds + 1);
 	machine_close(&machine);
 }
+
+/* ---- Deaths */
 
 /* A client with everything that can be left behind, in the middle of requests. */
 static void busy_client(unsigned int seed)

@@ -5,11 +5,12 @@
  * An open file of the device is a struct vm. main.c speaks CUSE; ioctls.c is the Linux driver's
  * half (arguments, order of calls, errno); the rest is the hypervisor's half, on KVM.
  *
- * Locks, outermost first: vm->lock (calls that change the VM write, the others read), hsmd->lock,
- * vm->events.lock, vm->ioreq.lock. vCPU threads take only the last two, so vm->lock may be held
- * while they are joined. libfuse calls for an interrupted request with that request's own lock
- * held; hsmd->lock and vm->ioreq.lock are taken there, so nothing of libfuse that takes a request's
- * lock is called with these two held.
+ * Locks, outermost first: vm->lock (calls that change the VM write, the others read),
+ * vm->events.lock, vm->ioreq.lock, hsmd->lock. vCPU threads do not take the first, so vm->lock may
+ * be held while they are joined. A client can make hsmd wait for its memory: that may be under the
+ * locks of its own VM, never under hsmd->lock. libfuse calls for an interrupted request with that
+ * request's own lock held; hsmd->lock is taken there, so nothing of libfuse that takes a request's
+ * lock is called with it held, nor with vm->ioreq.lock.
  */
 #ifndef HSMD_H
 #define HSMD_H
@@ -48,8 +49,9 @@ struct hsmd {
 	bool kvm_clock; /* guests see KVM's clock beside ACRN's leaves */
 	char device_name[64];
 
-	pthread_mutex_t lock; /* of @vms */
+	pthread_mutex_t lock; /* of @vms and @waiters */
 	LIST_HEAD(, vm) vms;
+	LIST_HEAD(waiter_list, ioreq_waiter) waiters;
 };
 
 /* ---- client.c: a process that uses the device. Every function takes the thread that is in the call. */
@@ -84,6 +86,7 @@ int client_vma_open(pid_t thread, const struct client_vma *vma) MUST_CHECK;
 /* ---- ioreq.c: the I/O request page and who waits for it. */
 struct ioreq_waiter {
 	LIST_ENTRY(ioreq_waiter) link;
+	struct ioreq *ioreq;
 	fuse_req_t req;
 };
 
@@ -96,6 +99,7 @@ struct ioreq_slot {
 };
 
 struct ioreq {
+	struct hsmd *hsmd;
 	pthread_mutex_t lock;
 	int memory; /* of the client's address space */
 	uint64_t page; /* in it */
@@ -106,10 +110,9 @@ struct ioreq {
 	bool dead; /* the client's memory is gone */
 	uint32_t pci_address; /* latched at port 0xcf8 */
 	struct ioreq_slot slots[ACRN_IO_REQUEST_MAX];
-	LIST_HEAD(, ioreq_waiter) waiters;
 };
 
-void ioreq_init(struct ioreq *ioreq);
+void ioreq_init(struct ioreq *ioreq, struct hsmd *hsmd);
 void ioreq_deinit(struct ioreq *ioreq);
 
 /** ioreq_setup() - for @count vCPUs, with the page at @page of the caller. All slots become free. */
@@ -130,7 +133,7 @@ void ioreq_client_destroy(struct ioreq *ioreq);
 /** ioreq_requests() - how many requests clients were given since the start. */
 uint64_t ioreq_requests(void);
 /** ioreq_attach() - answers @req now or later. */
-void ioreq_attach(struct hsmd *hsmd, struct ioreq *ioreq, fuse_req_t req);
+void ioreq_attach(struct ioreq *ioreq, fuse_req_t req);
 int ioreq_finish(struct ioreq *ioreq, unsigned int vcpu) MUST_CHECK;
 void ioreq_clear(struct ioreq *ioreq);
 

@@ -247,7 +247,7 @@ static void attach(struct vm *vm, fuse_req_t req)
 	if (vm->state == VM_NONE)
 		fuse_reply_err(req, EINVAL);
 	else
-		ioreq_attach(vm->hsmd, &vm->ioreq, req);
+		ioreq_attach(&vm->ioreq, req);
 	pthread_rwlock_unlock(&vm->lock);
 	vm_put(vm);
 }

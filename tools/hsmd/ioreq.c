@@ -89,14 +89,14 @@ static void read_value(struct ioreq *ioreq, unsigned int vcpu, struct acrn_io_re
 	request->reqs.mmio_request.value = value;
 }
 
-void ioreq_init(struct ioreq *ioreq)
+void ioreq_init(struct ioreq *ioreq, struct hsmd *hsmd)
 {
 	memset(ioreq, 0, sizeof(*ioreq));
+	ioreq->hsmd = hsmd;
 	ioreq->memory = -1;
 	pthread_mutex_init(&ioreq->lock, NULL);
 	for (unsigned int i = 0; i < ACRN_IO_REQUEST_MAX; i++)
 		pthread_cond_init(&ioreq->slots[i].completed, NULL);
-	LIST_INIT(&ioreq->waiters);
 }
 
 void ioreq_deinit(struct ioreq *ioreq)
@@ -161,16 +161,19 @@ static bool has_pending(const struct ioreq *ioreq)
 	return false;
 }
 
-LIST_HEAD(waiter_list, ioreq_waiter);
-
 static void take_waiters(struct ioreq *ioreq, struct waiter_list *taken)
 {
-	struct ioreq_waiter *waiter;
+	struct ioreq_waiter *waiter, *next;
 
-	while ((waiter = LIST_FIRST(&ioreq->waiters))) {
+	pthread_mutex_lock(&ioreq->hsmd->lock);
+	for (waiter = LIST_FIRST(&ioreq->hsmd->waiters); waiter; waiter = next) {
+		next = LIST_NEXT(waiter, link);
+		if (waiter->ioreq != ioreq)
+			continue;
 		LIST_REMOVE(waiter, link);
 		LIST_INSERT_HEAD(taken, waiter, link);
 	}
+	pthread_mutex_unlock(&ioreq->hsmd->lock);
 }
 
 /* Without the lock: who is woken may be back in a call before this thread goes on. */
@@ -367,37 +370,23 @@ void ioreq_client_destroy(struct ioreq *ioreq)
 	answer(&taken, ENODEV);
 }
 
-static struct ioreq_waiter *remove_waiter(struct ioreq *ioreq, fuse_req_t req)
+/*
+ * A signal for the client's thread: the driver returns 0 then, and nothing need be pending. It may
+ * come when the request was answered and the VM is gone, so the waiters of all VMs are looked at,
+ * and no VM's own lock is taken.
+ */
+static void interrupted(fuse_req_t req, void *data)
 {
 	struct ioreq_waiter *waiter;
+	struct hsmd *hsmd = data;
 
-	pthread_mutex_lock(&ioreq->lock);
-	for (waiter = LIST_FIRST(&ioreq->waiters); waiter; waiter = LIST_NEXT(waiter, link)) {
+	pthread_mutex_lock(&hsmd->lock);
+	for (waiter = LIST_FIRST(&hsmd->waiters); waiter; waiter = LIST_NEXT(waiter, link)) {
 		if (waiter->req == req)
 			break;
 	}
 	if (waiter)
 		LIST_REMOVE(waiter, link);
-	pthread_mutex_unlock(&ioreq->lock);
-	return waiter;
-}
-
-/*
- * A signal for the client's thread: the driver returns 0 then, and nothing need be pending. It may
- * come when the request was answered and the VM is gone, so the waiter is looked for in all VMs.
- */
-static void interrupted(fuse_req_t req, void *data)
-{
-	struct ioreq_waiter *waiter = NULL;
-	struct hsmd *hsmd = data;
-	struct vm *vm;
-
-	pthread_mutex_lock(&hsmd->lock);
-	for (vm = LIST_FIRST(&hsmd->vms); vm; vm = LIST_NEXT(vm, link)) {
-		waiter = remove_waiter(&vm->ioreq, req);
-		if (waiter)
-			break;
-	}
 	pthread_mutex_unlock(&hsmd->lock);
 	if (!waiter)
 		return;
@@ -405,7 +394,20 @@ static void interrupted(fuse_req_t req, void *data)
 	free(waiter);
 }
 
-void ioreq_attach(struct hsmd *hsmd, struct ioreq *ioreq, fuse_req_t req)
+/* False: a signal came first. */
+static bool add_waiter(struct ioreq *ioreq, struct ioreq_waiter *waiter)
+{
+	bool waits;
+
+	pthread_mutex_lock(&ioreq->hsmd->lock);
+	waits = !fuse_req_interrupted(waiter->req);
+	if (waits)
+		LIST_INSERT_HEAD(&ioreq->hsmd->waiters, waiter, link);
+	pthread_mutex_unlock(&ioreq->hsmd->lock);
+	return waits;
+}
+
+void ioreq_attach(struct ioreq *ioreq, fuse_req_t req)
 {
 	struct ioreq_waiter *waiter = malloc(sizeof(*waiter));
 	bool waits;
@@ -415,15 +417,13 @@ void ioreq_attach(struct hsmd *hsmd, struct ioreq *ioreq, fuse_req_t req)
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	/* Without our lock: it may call interrupted() at once, which finds nothing then. */
-	fuse_req_interrupt_func(req, interrupted, hsmd);
-	waiter->req = req;
+	*waiter = (struct ioreq_waiter) { .ioreq = ioreq, .req = req };
+	/* Without our locks: it may call interrupted() at once, which finds nothing then. */
+	fuse_req_interrupt_func(req, interrupted, ioreq->hsmd);
 
 	pthread_mutex_lock(&ioreq->lock);
 	error = ioreq->has_client ? 0 : ENODEV;
-	waits = !error && !has_pending(ioreq) && !fuse_req_interrupted(req);
-	if (waits)
-		LIST_INSERT_HEAD(&ioreq->waiters, waiter, link);
+	waits = !error && !has_pending(ioreq) && add_waiter(ioreq, waiter);
 	pthread_mutex_unlock(&ioreq->lock);
 	if (waits)
 		return;

@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 #define DEFAULT_DEVICE_NAME "acrn_hsm"
-#define WORKERS 8
+#define WORKERS 8 /* that stay */
+#define WORKERS_MAX 256
 #define FILES_WANTED 65536
 
 static const char usage[] =
@@ -109,60 +110,116 @@ static struct fuse_session *make_device(struct hsmd *hsmd)
 /* ---- Threads */
 
 /*
- * Calls are served by a fixed number of threads, so that what hsmd holds tells of leaks. None waits
- * for another call: who waits in ATTACH leaves a request behind, not a thread.
+ * Calls are served by WORKERS threads, so that what hsmd holds tells of leaks. Who waits in ATTACH
+ * leaves a request behind, not a thread; but a call can wait for its client: for a page of its
+ * memory that is long in coming, for a file of its to be opened. So that others are served
+ * meanwhile, one more thread is started when all are in calls, and it ends when they are not.
  */
+struct workers {
+	struct fuse_session *session;
+	pthread_mutex_t lock;
+	unsigned int count, free; /* free: not in a call */
+};
+
+static int start_worker(struct workers *workers);
+
+/* A worker has a call; another is to take the next one. */
+static void begin_call(struct workers *workers)
+{
+	bool none_left;
+
+	pthread_mutex_lock(&workers->lock);
+	none_left = --workers->free == 0;
+	pthread_mutex_unlock(&workers->lock);
+	if (none_left)
+		start_worker(workers);
+}
+
+/* False: there are enough without this one. */
+static bool end_call(struct workers *workers)
+{
+	bool needed;
+
+	pthread_mutex_lock(&workers->lock);
+	needed = workers->free < WORKERS;
+	if (needed)
+		workers->free++;
+	else
+		workers->count--;
+	pthread_mutex_unlock(&workers->lock);
+	return needed;
+}
+
+/* The device is gone when it ends for another reason than that there are enough. */
 static void *worker_thread(void *arg)
 {
-	struct fuse_session *session = arg;
+	struct workers *workers = arg;
 	struct fuse_buf buffer = { .mem = NULL };
+	bool needed = true;
 	int ret = 1;
 
-	while (ret > 0 && !fuse_session_exited(session)) {
-		ret = fuse_session_receive_buf(session, &buffer);
-		if (ret > 0)
-			fuse_session_process_buf(session, &buffer);
-		else if (ret == -EINTR || ret == -EAGAIN)
+	while (needed && ret > 0 && !fuse_session_exited(workers->session)) {
+		ret = fuse_session_receive_buf(workers->session, &buffer);
+		if (ret > 0) {
+			begin_call(workers);
+			fuse_session_process_buf(workers->session, &buffer);
+			needed = end_call(workers);
+		} else if (ret == -EINTR || ret == -EAGAIN) {
 			ret = 1;
+		}
 	}
 	free(buffer.mem);
 	if (ret < 0)
 		log_line(LOG_ERROR, "/dev/cuse: %s", strerror(-ret));
-	/* The device is gone. */
-	kill(getpid(), SIGTERM);
+	if (needed)
+		kill(getpid(), SIGTERM);
 	return NULL;
 }
 
-static int start_workers(struct fuse_session *session)
+static int start_worker(struct workers *workers)
 {
+	bool allowed;
 	pthread_t thread;
 	int error;
 
-	for (unsigned int i = 0; i < WORKERS; i++) {
-		error = pthread_create(&thread, NULL, worker_thread, session);
-		if (error) {
-			log_line(LOG_ERROR, "cannot start a thread: %s (raise ulimit -u)",
-				 strerror(error));
-			return -error;
-		}
-		pthread_detach(thread);
+	pthread_mutex_lock(&workers->lock);
+	allowed = workers->count < WORKERS_MAX;
+	if (allowed) {
+		workers->count++;
+		workers->free++;
 	}
-	return 0;
+	pthread_mutex_unlock(&workers->lock);
+	if (!allowed)
+		return -EAGAIN;
+	error = pthread_create(&thread, NULL, worker_thread, workers);
+	if (!error) {
+		pthread_detach(thread);
+		return 0;
+	}
+	pthread_mutex_lock(&workers->lock);
+	workers->count--;
+	workers->free--;
+	pthread_mutex_unlock(&workers->lock);
+	log_line(LOG_ERROR, "cannot start a thread: %s (raise ulimit -u)", strerror(error));
+	return -error;
 }
 
 /* Until a signal ends it; the process takes its VMs with it. */
 static int serve(struct hsmd *hsmd, const sigset_t *signals)
 {
-	struct fuse_session *session = make_device(hsmd);
+	struct workers workers = { .session = make_device(hsmd),
+				   .lock = PTHREAD_MUTEX_INITIALIZER };
 	int signal = 0;
 
-	if (!session) {
+	if (!workers.session) {
 		log_line(LOG_ERROR, "/dev/%s cannot be made (see the lines above)",
 			 hsmd->device_name);
 		return -EIO;
 	}
-	if (start_workers(session))
-		return -EAGAIN;
+	for (unsigned int i = 0; i < WORKERS; i++) {
+		if (start_worker(&workers))
+			return -EAGAIN;
+	}
 	while (signal != SIGTERM && signal != SIGINT && signal != SIGHUP) {
 		if (!sigwait(signals, &signal) && signal == SIGUSR1)
 			stats_log(hsmd);
@@ -304,6 +361,7 @@ int main(int argc, char **argv)
 		return status;
 	pthread_mutex_init(&hsmd.lock, NULL);
 	LIST_INIT(&hsmd.vms);
+	LIST_INIT(&hsmd.waiters);
 	sched_getaffinity(0, sizeof(hsmd.cpus), &hsmd.cpus);
 	raise_file_limit();
 	block_signals(&signals);

@@ -29,7 +29,7 @@ struct vm *vm_open(struct hsmd *hsmd)
 	vm->fd = -1;
 	vm->id = VM_ID_INVALID;
 	pthread_rwlock_init(&vm->lock, NULL);
-	ioreq_init(&vm->ioreq);
+	ioreq_init(&vm->ioreq, hsmd);
 	events_init(&vm->events);
 	pthread_mutex_lock(&hsmd->lock);
 	LIST_INSERT_HEAD(&hsmd->vms, vm, link);
