@@ -7,9 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { LINE_HIGH, LINE_LOW, LINE_RAISING_PULSE, LINE_FALLING_PULSE };
@@ -279,6 +282,49 @@ static void test_many_ioeventfds(void)
 	machine_close(&machine);
 }
 
+/* ---- A client whose first thread has ended */
+
+static char first_thread_state(void)
+{
+	FILE *file = fopen("/proc/self/stat", "re");
+	char state = '?';
+
+	CHECK(file);
+	CHECK_EQUAL(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
+	fclose(file);
+	return state;
+}
+
+/* Ends the test's process, and so the test. */
+static void *second_thread(void *arg)
+{
+	int fd = eventfd(0, 0), other = eventfd(0, 0);
+	struct machine *machine = arg;
+
+	while (first_thread_state() != 'Z')
+		wait_ms(10);
+	CHECK_EQUAL(ioeventfd(machine, fd, 0, 0x80000000, 4, 0), 0);
+	CHECK_EQUAL(irqfd(machine, other, 0, 0x48), 0);
+	CHECK_EQUAL(ioeventfd(machine, 999, 0, 0x80000000, 4, 0), -EBADF);
+	_exit(0);
+}
+
+static void test_no_first_thread(void)
+{
+	static struct machine machine;
+	pthread_t thread;
+	int pidfd = (int)syscall(SYS_pidfd_open, getpid(), O_EXCL /* PIDFD_THREAD */);
+
+	if (pidfd < 0 && errno == EINVAL) {
+		printf("# Linux before 6.9: eventfds are found by the first thread only\n");
+		return;
+	}
+	machine_open(&machine, 0, 1);
+	fflush(stdout);
+	pthread_create(&thread, NULL, second_thread, &machine);
+	syscall(SYS_exit, 0); /* pthread_exit() loads a library, which the lab has not */
+}
+
 const struct test event_tests[] = {
 	{ "pic-lines", test_pic_lines },
 	{ "ioapic-lines", test_ioapic_lines },
@@ -289,5 +335,6 @@ const struct test event_tests[] = {
 	{ "ioeventfd-refusals", test_ioeventfd_refusals },
 	{ "full-eventfd", test_full_eventfd },
 	{ "many-ioeventfds", test_many_ioeventfds },
+	{ "no-first-thread", test_no_first_thread },
 	{ NULL, NULL },
 };

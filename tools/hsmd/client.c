@@ -20,10 +20,14 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL /* Linux 6.9 */
+#endif
+
 /* Not in the headers of C libraries before 2.36. */
-static int open_pidfd(pid_t process)
+static int open_pidfd(pid_t process, unsigned int flags)
 {
-	return (int)syscall(SYS_pidfd_open, process, 0);
+	return (int)syscall(SYS_pidfd_open, process, flags);
 }
 
 static int take_fd(int pidfd, int fd)
@@ -82,7 +86,7 @@ static int read_field(const char *path, const char *field, uint64_t *value)
 	return ret;
 }
 
-/* pidfd_open() wants the process, CUSE names the thread. */
+/* The number of the process that has @thread, which is also its first thread's. */
 static int process_of(pid_t thread)
 {
 	char path[64];
@@ -94,16 +98,28 @@ static int process_of(pid_t thread)
 	return ret ? ret : (int)process;
 }
 
+/* CUSE names the thread. Linux before 6.9 opens processes only, and these by their first thread. */
+static int open_thread(pid_t thread)
+{
+	int pidfd = open_pidfd(thread, PIDFD_THREAD);
+	int process;
+
+	if (pidfd < 0 && errno == EINVAL) {
+		process = process_of(thread);
+		if (process < 0)
+			return process;
+		pidfd = open_pidfd(process, 0);
+	}
+	return pidfd < 0 ? -errno : pidfd;
+}
+
 static int duplicate(pid_t thread, int fd)
 {
-	int process = process_of(thread);
-	int pidfd, copy;
+	int pidfd = open_thread(thread);
+	int copy;
 
-	if (process < 0)
-		return process;
-	pidfd = open_pidfd(process);
 	if (pidfd < 0)
-		return -errno;
+		return pidfd;
 	copy = take_fd(pidfd, fd);
 	if (copy < 0)
 		copy = -errno;
