@@ -196,25 +196,55 @@ static void test_start_fails(void **state)
 	}
 }
 
-/* A queue that is reset alone stops the kernel; the others go on, and all of them when it is back. */
+/* This kernel runs both rings or none: one that is reset alone stops it, until that is back. */
 static void test_queue_reset(void **state)
 {
 	struct bench bench = bench_run();
 	struct virtio_common *vc = device_of(&bench);
 
-	for (unsigned int i = 0; i < 3; i++) {
+	for (uint16_t i = 0; i < 4; i++) {
+		uint16_t queue = i % 2;
+		const uint8_t *used;
+
 		kind_request(kind_with_id(VIRTIO_ID_VSOCK), bench.driver);
-		driver_common_out(bench.driver, VIRTIO_PCI_COMMON_Q_SELECT, 2, 0);
+		driver_common_out(bench.driver, VIRTIO_PCI_COMMON_Q_SELECT, 2, queue);
 		driver_common_out(bench.driver, 0x3a, 2, 1); /* queue_reset */
-		assert_false(vc->vqs[0].offloaded);
+		used = bench_used_given_up(&bench, queue);
 		machine_poll(bench.machine);
-		assert_true(vc->vqs[1].offloaded);
+		assert_used_untouched(used);
+		assert_false(bench.model->running);
+		assert_false(vc->vqs[0].offloaded || vc->vqs[1].offloaded);
+		driver_queue_setup(bench.driver, queue, 0);
+		machine_poll(bench.machine);
+		assert_true(bench.model->running);
+		assert_true(vc->vqs[0].offloaded && vc->vqs[1].offloaded);
 		kind_request(kind_with_id(VIRTIO_ID_VSOCK), bench.driver);
-		driver_queue_setup(bench.driver, 0, 0);
-		machine_poll(bench.machine);
-		assert_true(vc->vqs[0].offloaded);
+		assert_used_untouched(used);
 	}
-	kind_request(kind_with_id(VIRTIO_ID_VSOCK), bench.driver);
+	assert_int_equal(driver_status(bench.driver) & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
+	bench_close(&bench);
+}
+
+/* A driver that sets up fewer queues than the kernel runs has no device, and does no harm. */
+static void test_queue_missing(void **state)
+{
+	struct bench bench = bench_run();
+	const uint8_t *used[2];
+
+	driver_set_status(bench.driver, 0);
+	for (uint16_t i = 0; i < 2; i++)
+		used[i] = bench_used_given_up(&bench, i);
+	driver_set_status(bench.driver, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+	assert_true(driver_negotiate(bench.driver, bench.driver->offered));
+	driver_queue_setup(bench.driver, 1, 0);
+	driver_set_status(bench.driver, VIRTIO_CONFIG_S_DRIVER_OK);
+	machine_poll(bench.machine);
+	assert_false(bench.model->running);
+	driver_queue_setup(bench.driver, 0, 0);
+	machine_poll(bench.machine);
+	assert_true(bench.model->running);
+	for (unsigned int i = 0; i < 2; i++)
+		assert_used_untouched(used[i]);
 	bench_close(&bench);
 }
 
@@ -380,6 +410,7 @@ int main(void)
 		cmocka_unit_test(test_running),
 		cmocka_unit_test(test_start_fails),
 		cmocka_unit_test(test_queue_reset),
+		cmocka_unit_test(test_queue_missing),
 		cmocka_unit_test(test_offload),
 		cmocka_unit_test(test_no_event),
 		cmocka_unit_test(test_event),

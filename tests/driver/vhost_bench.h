@@ -49,6 +49,28 @@ static inline struct virtio_common *device_of(const struct bench *bench)
 	return ((struct virtio_pci *)bench->dev->arg)->vc;
 }
 
+/*
+ * Queue @index's used ring holds something else from now on, and the queue gets a new one when it is
+ * set up: what the kernel must not touch any more, BENCH_USED bytes.
+ */
+#define BENCH_USED 6
+
+static inline const uint8_t *bench_used_given_up(struct bench *bench, uint16_t index)
+{
+	struct ring *ring = &driver_queue(bench->driver, index)->ring;
+	uint8_t *used = guest_ptr(bench->machine, ring->device_gpa, BENCH_USED);
+
+	memset(used, DRIVER_POISON, BENCH_USED);
+	ring->desc_gpa = 0;
+	return used;
+}
+
+static inline void assert_used_untouched(const uint8_t *used)
+{
+	for (unsigned int i = 0; i < BENCH_USED; i++)
+		assert_int_equal(used[i], DRIVER_POISON);
+}
+
 /* "@device,@options" with @fd (0: the model's) must be refused with one line that has @line in it. */
 static inline void expect_refused(struct vhost_model *model, const char *device,
 				  const char *options, int fd, const char *line)

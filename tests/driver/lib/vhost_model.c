@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "machine.h"
@@ -35,7 +36,6 @@ struct model_queue {
 	uint64_t desc, avail, used;
 	uint16_t base;
 	uint16_t size;
-	bool has_addr;
 	int kick, call, err;
 	struct event_source *source;
 };
@@ -188,7 +188,7 @@ static int ring_open(struct vhost_model *model, unsigned int index)
 	struct model_queue *queue = &model->queues[index];
 	struct vqueue_info *vq = &rings_of(model)->vqs[index];
 
-	if (!queue->has_addr || !user_to_gpa(model, queue->desc, &vq->desc_addr) ||
+	if (!user_to_gpa(model, queue->desc, &vq->desc_addr) ||
 	    !user_to_gpa(model, queue->avail, &vq->driver_addr) ||
 	    !user_to_gpa(model, queue->used, &vq->device_addr))
 		return -EFAULT;
@@ -258,7 +258,6 @@ static int set_addr(struct vhost_model *model, const struct vhost_vring_addr *ad
 	queue->desc = addr->desc_user_addr;
 	queue->avail = addr->avail_user_addr;
 	queue->used = addr->used_user_addr;
-	queue->has_addr = true;
 	return 0;
 }
 
@@ -325,6 +324,28 @@ static int vring_ioctl(struct vhost_model *model, unsigned long request, void *a
 	return -ENOTTY;
 }
 
+/*
+ * vhost_vq_init_access() in Linux: each ring gets its back end, and the place of its used flags that
+ * it was told last is written to, whatever is there by now.
+ */
+static int touch_rings(const struct vhost_model *model)
+{
+	static const uint16_t no_flags;
+	int error = 0;
+
+	for (unsigned int i = 0; i < rings_of(model)->nvq && !error; i++) {
+		uint64_t used = model->queues[i].used + offsetof(struct vring_used, flags);
+		const struct iovec from = { (void *)(uintptr_t)&no_flags, sizeof(no_flags) };
+		const struct iovec to = { (void *)(uintptr_t)used, sizeof(no_flags) };
+
+		if (process_vm_writev(getpid(), &from, 1, &to, 1, 0) < 0)
+			error = -EFAULT;
+		if (model->kind == VHOST_MODEL_SCSI) /* which does not look */
+			error = 0;
+	}
+	return error;
+}
+
 static bool cid_is_taken(const struct vhost_model *model, uint64_t cid)
 {
 	bool taken = false;
@@ -336,17 +357,25 @@ static bool cid_is_taken(const struct vhost_model *model, uint64_t cid)
 	return taken;
 }
 
+static int vsock_set_running(struct vhost_model *model, bool on)
+{
+	int error = model->owned ? 0 : -EPERM;
+
+	if (!error && on)
+		error = touch_rings(model);
+	if (error)
+		return error;
+	model->running = on;
+	rings_update(model);
+	return 0;
+}
+
 static int vsock_ioctl(struct vhost_model *model, unsigned long request, const void *arg)
 {
 	uint64_t cid;
 
-	if (request == VHOST_VSOCK_SET_RUNNING) {
-		if (!model->owned)
-			return -EPERM;
-		model->running = *(const int *)arg;
-		rings_update(model);
-		return 0;
-	}
+	if (request == VHOST_VSOCK_SET_RUNNING)
+		return vsock_set_running(model, *(const int *)arg);
 	if (request != VHOST_VSOCK_SET_GUEST_CID)
 		return -ENOTTY;
 	cid = *(const uint64_t *)arg;
@@ -366,6 +395,8 @@ static int scsi_endpoint(struct vhost_model *model, const struct vhost_scsi_targ
 		return -ENODEV;
 	if (on == model->has_endpoint)
 		return on ? -EEXIST : 0;
+	if (on)
+		(void)touch_rings(model);
 	model->endpoint = *target;
 	model->has_endpoint = on;
 	rings_update(model);

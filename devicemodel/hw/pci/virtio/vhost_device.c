@@ -101,16 +101,22 @@ static struct vqueue_info *queue_of(const struct vhost_dev *vhost, unsigned int 
 	return &vhost->base->vqs[vhost->vq_idx + index];
 }
 
-/* Is there a queue for the kernel that it does not have? At first, or enabled after the others. */
+/*
+ * Is there a queue for the kernel that it does not have, at first, or enabled after the others; and
+ * none that it needs besides?
+ */
 static bool queues_wait(const struct vhost_device *device)
 {
+	bool wait = false;
+
 	for (unsigned int i = 0; i < device->vhost.nvqs; i++) {
 		const struct vqueue_info *vq = queue_of(&device->vhost, i);
 
-		if (vq->enabled && !vq->offloaded)
-			return true;
+		if (!vq->enabled && device->all_queues)
+			return false;
+		wait |= vq->enabled && !vq->offloaded;
 	}
-	return false;
+	return wait;
 }
 
 static const char *vhost_device_start(struct vhost_device *device)
@@ -158,7 +164,7 @@ void vhost_device_stop(struct vhost_device *device)
 	device->busy = false;
 }
 
-/* Each queue that is given back is looked at soon: then those that are left start again. */
+/* Each queue that is given back is looked at soon: then those that are left start again, if they may. */
 void vhost_device_queue_reset(struct vhost_device *device, struct vqueue_info *vq)
 {
 	if (vq->offloaded)

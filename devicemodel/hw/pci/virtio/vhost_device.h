@@ -17,12 +17,14 @@
  * @vhost: zero until vhost_device_init()
  * @backend: start (@on) or stop what is behind the rings. 0 or -errno after one log line; a stop
  *           that fails has stopped all the same
+ * @all_queues: the kernel starts no ring without the others
  * @fd: -1: not open
  * @busy: it is being started or stopped
  */
 struct vhost_device {
 	struct vhost_dev vhost;
 	int (*backend)(struct virtio_common *vc, bool on);
+	bool all_queues;
 	int fd;
 	bool busy;
 };
@@ -72,7 +74,7 @@ void vhost_device_run(struct vhost_device *device);
 /** vhost_device_stop() - for reset and quiesce. The rings are the device's again. */
 void vhost_device_stop(struct vhost_device *device);
 
-/** vhost_device_queue_reset() - @vq leaves alone; the others go on in a moment, if they can. */
+/** vhost_device_queue_reset() - @vq leaves alone; the others go on in a moment, if they can without. */
 void vhost_device_queue_reset(struct vhost_device *device, struct vqueue_info *vq);
 
 /**

@@ -149,6 +149,7 @@ static int vsock_init(void *dev)
 	int error = vhost_device_open(&vsock->kernel, &vsock->vc, VSOCK_DEVICE, vsock->opt_vhostfd);
 
 	vsock->kernel.backend = vsock_backend;
+	vsock->kernel.all_queues = true;
 	if (!error)
 		error = vhost_device_init(&vsock->kernel, &vsock->vc, VSOCK_QUEUE_EVENT,
 					  BIT64(VIRTIO_VSOCK_F_SEQPACKET));
