@@ -229,6 +229,28 @@ static void test_queue_later(void **state)
 	bench_close(&bench);
 }
 
+/* The next driver sets up one queue: the kernel has forgotten where the others were. */
+static void test_old_rings(void **state)
+{
+	struct bench bench = bench_run(",queues=2");
+	const uint8_t *used[4];
+
+	kind_request(kind_with_id(VIRTIO_ID_SCSI), bench.driver);
+	driver_set_status(bench.driver, 0);
+	for (uint16_t i = 0; i < ARRAY_SIZE(used); i++)
+		used[i] = bench_used_given_up(&bench, i);
+	driver_set_status(bench.driver, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+	assert_true(driver_negotiate(bench.driver, bench.driver->offered));
+	driver_queue_setup(bench.driver, 2, 0);
+	driver_set_status(bench.driver, VIRTIO_CONFIG_S_DRIVER_OK);
+	machine_poll(bench.machine);
+	assert_true(device_of(&bench)->vqs[2].offloaded);
+	assert_true(bench.model->has_endpoint);
+	for (unsigned int i = 0; i < ARRAY_SIZE(used); i++)
+		assert_used_untouched(used[i]);
+	bench_close(&bench);
+}
+
 static void test_offload(void **state)
 {
 	struct bench bench = bench_run("");
@@ -270,7 +292,7 @@ int main(void)
 		cmocka_unit_test(test_config_writes), cmocka_unit_test(test_config_sizes),
 		cmocka_unit_test(test_running),	      cmocka_unit_test(test_queues),
 		cmocka_unit_test(test_queue_later),   cmocka_unit_test(test_offload),
-		cmocka_unit_test(test_events_missed),
+		cmocka_unit_test(test_old_rings),     cmocka_unit_test(test_events_missed),
 	};
 
 	return cmocka_run_group_tests_name("scsi", tests, NULL, NULL);

@@ -372,18 +372,24 @@ static int start_device(struct vhost_dev *vdev)
 
 /* ---- Stop ---- */
 
-/* Take its eventfds away, which waits for what they have begun, and ask how far it came. */
+/*
+ * Take its eventfds away, which waits for what they have begun, and ask how far it came. Then it is
+ * nowhere: some kinds write to each ring that they know of when they start, whoever's memory that is
+ * by then.
+ */
 static int vhost_vq_unset(struct vhost_vq *vvq)
 {
+	struct vhost_vring_addr nowhere = { .index = vvq->idx };
 	struct vhost_vring_file none = { vvq->idx, VHOST_FILE_UNBIND };
 	struct vhost_vring_state state = { .index = vvq->idx };
 	int kick = VHOST_IOCTL(vvq->dev, VHOST_SET_VRING_KICK, &none);
 	int call = VHOST_IOCTL(vvq->dev, VHOST_SET_VRING_CALL, &none);
 	int err = VHOST_IOCTL(vvq->dev, VHOST_SET_VRING_ERR, &none);
 	int base = VHOST_IOCTL(vvq->dev, VHOST_GET_VRING_BASE, &state);
+	int addr = VHOST_IOCTL(vvq->dev, VHOST_SET_VRING_ADDR, &nowhere);
 
 	vvq->base = base ? BASE_UNKNOWN : (uint16_t)state.num;
-	return kick ? kick : call ? call : err ? err : base;
+	return kick ? kick : call ? call : err ? err : base ? base : addr;
 }
 
 /* A ring with a back end does not let its base be set. */
