@@ -405,6 +405,31 @@ static void runs_without_driver_ok(void **state)
 	served_verify(driver, 0, 3, 3);
 }
 
+/* With legacy=off, who does not accept VERSION_1 is told no, by its status as well as by its rings. */
+static void no_legacy_driver(void **state)
+{
+	struct served *served = served_create_stopped(state);
+	struct front_end *front = served->front;
+	uint64_t status;
+
+	strcat(served->spec, ",legacy=off");
+	back_end_serve(&served->back_end, served->spec);
+	served_connect(served);
+	assert_int_equal(front_begin(front), 0);
+	assert_int_equal(front_set_features(front, 0), 0);
+	assert_int_equal(front_set_u64(front, VHOST_USER_SET_STATUS,
+				       VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
+					       VIRTIO_CONFIG_S_FEATURES_OK),
+			 -EREMOTEIO);
+	assert_int_equal(front_get_u64(front, VHOST_USER_GET_STATUS, &status), 0);
+	assert_int_equal(status & VIRTIO_CONFIG_S_FEATURES_OK, 0);
+	assert_int_equal(back_end_logged(&served->back_end, "SET_STATUS refused: the driver is a "
+							    "legacy one, and legacy=off"),
+			 1);
+	served_run(served, &served_split);
+	served_write(served->driver, 0, 0, 1);
+}
+
 /* Without RESET_DEVICE and STATUS, stopping all rings and new features are as good as a reset. */
 static void stop_and_start_again(void **state)
 {
@@ -506,6 +531,7 @@ int main(void)
 		PROTOCOL_TEST(broken_driver),
 		PROTOCOL_TEST(reset_at_any_time),
 		PROTOCOL_TEST(runs_without_driver_ok),
+		PROTOCOL_TEST(no_legacy_driver),
 		PROTOCOL_TEST(stop_and_start_again),
 		PROTOCOL_TEST(next_front_end_waits),
 		PROTOCOL_TEST(nothing_is_left_of_the_last_one),

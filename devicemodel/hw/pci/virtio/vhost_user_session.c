@@ -118,28 +118,33 @@ static int set_features(struct vhost_user_device *device, struct vhost_user_mess
 	return changed & BIT64(VHOST_USER_F_LOG_ALL) ? toggle_log(device, features) : 0;
 }
 
-static void drivers_features(struct vhost_user_device *device)
+static int drivers_features(struct vhost_user_device *device)
 {
 	uint64_t features = device->session.features & ~VHOST_USER_FEATURES;
+	bool legacy = !(features & BIT64(VIRTIO_F_VERSION_1));
 	struct virtio_common *vc = device->vc;
 
 	if (vc->features_final)
-		return;
+		return 0;
+	if (legacy && !vc->opt_legacy)
+		return vhost_user_refuse(device, "the driver is a legacy one, and legacy=off");
 	virtio_set_driver_features(vc, 0, (uint32_t)features);
 	virtio_set_driver_features(vc, 1, (uint32_t)(features >> 32));
-	if (!(features & BIT64(VIRTIO_F_VERSION_1)))
+	if (legacy)
 		virtio_legacy_access(vc);
+	return 0;
 }
 
 int vhost_user_features_settle(struct vhost_user_device *device)
 {
 	struct virtio_common *vc = device->vc;
+	int error;
 
 	if (vc->features_final)
 		return 0;
-	if (!(device->session.features & BIT64(VIRTIO_F_VERSION_1)) && !vc->opt_legacy)
-		return vhost_user_refuse(device, "the driver is a legacy one, and legacy=off");
-	drivers_features(device);
+	error = drivers_features(device);
+	if (error)
+		return error;
 	virtio_set_status(vc, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
 				      VIRTIO_CONFIG_S_FEATURES_OK);
 	if (!vc->features_final)
@@ -226,6 +231,7 @@ static int get_status(struct vhost_user_device *device, struct vhost_user_messag
 static int set_status(struct vhost_user_device *device, struct vhost_user_message *message)
 {
 	uint64_t status = message->payload.u64;
+	int error = 0;
 
 	if (status > UINT8_MAX)
 		return vhost_user_refuse(device, "0x%llx is no status", (unsigned long long)status);
@@ -234,9 +240,10 @@ static int set_status(struct vhost_user_device *device, struct vhost_user_messag
 		return 0;
 	}
 	if (status & VIRTIO_CONFIG_S_FEATURES_OK)
-		drivers_features(device);
-	virtio_set_status(device->vc, (uint8_t)status);
-	return 0;
+		error = drivers_features(device);
+	if (!error)
+		virtio_set_status(device->vc, (uint8_t)status);
+	return error;
 }
 
 /* ---- Messages ---- */
