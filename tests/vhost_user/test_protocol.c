@@ -369,6 +369,31 @@ static void broken_driver(void **state)
 			 1);
 }
 
+/* The device keeps the chain that broke it: the guest is migrated with it all the same. */
+static void broken_driver_migrates(void **state)
+{
+	struct served *served = served_create(state);
+	struct virtio_driver *driver = served_run(served, &served_split);
+	struct segment status = { guest_alloc(served->machine, 1, 1), 1 };
+	int log = memfd_create("log", MFD_CLOEXEC);
+
+	assert_int_equal(driver_add_buf(driver_queue(driver, 1), &status, 0, 1, &log), 0);
+	driver_kick(driver_queue(driver, 1));
+	for (int i = 0; !(driver_status(driver) & VIRTIO_CONFIG_S_NEEDS_RESET); i++) {
+		assert_true(i < 5000);
+		usleep(1000);
+	}
+	assert_int_equal(ftruncate(log, 4096), 0);
+	assert_int_equal(front_set_log(served->front, log, 4096, 0), 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		served->front->log_dirty = !i;
+		assert_int_equal(front_set_features(served->front, driver->accepted), 0);
+	}
+	driver_restart(driver);
+	served_write(driver, 1, 1, 1);
+	close(log);
+}
+
 /* RESET_DEVICE: as new, at any time, with requests in flight too; memory and eventfds stay. */
 static void reset_at_any_time(void **state)
 {
@@ -529,6 +554,7 @@ int main(void)
 		PROTOCOL_TEST(channel_is_ignored),
 		PROTOCOL_TEST(status_is_kept),
 		PROTOCOL_TEST(broken_driver),
+		PROTOCOL_TEST(broken_driver_migrates),
 		PROTOCOL_TEST(reset_at_any_time),
 		PROTOCOL_TEST(runs_without_driver_ok),
 		PROTOCOL_TEST(no_legacy_driver),

@@ -253,11 +253,13 @@ void vhost_user_rings_move(struct vhost_user_device *device)
 		ring_move(device, &device->rings[i]);
 }
 
+/* Of a ring that broke the device may have chains for good, and it writes there no more. */
 int vhost_user_rings_log(struct vhost_user_device *device)
 {
 	for (unsigned int i = 0; i < device->ring_count; i++) {
 		struct vhost_user_ring *ring = &device->rings[i];
-		int error = ring->vq->enabled ? ring_log(device, ring) : 0;
+		bool used = ring->vq->enabled && !ring->vq->broken;
+		int error = used ? ring_log(device, ring) : 0;
 
 		if (error)
 			return error;
