@@ -398,16 +398,32 @@ static void log_lies(void **state)
 	hostile_serve_one(hostile, 1);
 }
 
-/* LOG_ALL, and there is no log. */
+/* LOG_ALL, and there is no log: rings wait for it, or for LOG_ALL to go. Nor can there ever be one. */
 static void log_without_log(void **state)
 {
 	struct hostile *hostile = hostile_create(state);
 	struct virtio_driver *driver = run(hostile, &served_split);
+	struct front_end *front = hostile->served->front;
+	struct served_request request;
 
-	hostile->served->front->log_dirty = true;
-	assert_int_equal(front_set_features(hostile->served->front, driver->accepted), -EREMOTEIO);
+	front->log_dirty = true;
+	assert_int_equal(front_set_features(front, driver->accepted), 0);
+	served_submit(driver, 0, VIRTIO_BLK_T_IN, 0, &request);
+	driver_kick(driver_queue(driver, 0));
+	assert_true(served_quiet(driver, 0, 50));
+	front->log_dirty = false;
+	assert_int_equal(front_set_features(front, driver->accepted), 0);
+	assert_ptr_equal(driver_wait_buf(driver_queue(driver, 0), NULL, DRIVER_TIMEOUT_MS),
+			 &request);
 	served_write(driver, 0, 0, 1);
 	finish(hostile, "no log");
+
+	front = begin(hostile);
+	front->protocol_wanted &= ~BIT64(VHOST_USER_PROTOCOL_F_LOG_SHMFD);
+	assert_int_equal(front_begin(front), 0);
+	front->log_dirty = true;
+	assert_int_equal(front_set_features(front, BIT64(VIRTIO_F_VERSION_1)), -EREMOTEIO);
+	finish(hostile, "no log ever");
 	hostile_serve_one(hostile, 1);
 }
 

@@ -368,6 +368,55 @@ static void dirty_log_packed(void **state)
 	dirty_log(state, &params);
 }
 
+/*
+ * The guest starts while it is migrated: LOG_ALL is in the first features, and the log comes when all
+ * rings are set up, as QEMU has it. A ring that is enabled by then waits, so nothing is left out.
+ */
+static void log_comes_last(void **state, const struct driver_params *params, bool enabled_before)
+{
+	struct dirty_case test = { .served = served_create(state) };
+	struct front_end *front = test.served->front;
+	struct served_request request;
+
+	test.before = malloc(MACHINE_MEMORY);
+	assert_non_null(test.before);
+	front->log_dirty = true;
+	assert_int_equal(front_begin(front), 0);
+	test.served->driver = test.driver = front_driver_open(front, params);
+	assert_true(driver_negotiate(test.driver, test.driver->offered));
+	for (uint16_t i = 0; i < SERVED_QUEUES; i++)
+		driver_queue_setup(test.driver, i, 0);
+	if (enabled_before)
+		enable(&test, true);
+	served_submit(test.driver, 0, VIRTIO_BLK_T_IN, 0, &request);
+	driver_kick(driver_queue(test.driver, 0));
+	assert_true(served_quiet(test.driver, 0, 50));
+	log_attach(&test);
+	driver_set_status(test.driver, VIRTIO_CONFIG_S_DRIVER_OK);
+	assert_ptr_equal(driver_wait_buf(driver_queue(test.driver, 0), NULL, DRIVER_TIMEOUT_MS),
+			 &request);
+	assert_true(bit_get(test.log, request.gpa / PAGE));
+	memset(test.log, 0, PAGES / 8);
+	assert_true(dirty_round(&test, VIRTIO_BLK_T_IN, 20) > 20);
+	log_detach(&test);
+	free(test.before);
+}
+
+static void log_comes_last_split(void **state)
+{
+	log_comes_last(state, &served_split, false);
+}
+
+static void log_comes_last_packed(void **state)
+{
+	log_comes_last(state, &served_packed, false);
+}
+
+static void log_comes_after_rings(void **state)
+{
+	log_comes_last(state, &served_split, true);
+}
+
 /* A log that is too short for memory: what lies beyond is not logged, and nothing breaks. */
 static void short_log(void **state)
 {
@@ -390,11 +439,12 @@ static void short_log(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		MEMORY_TEST(hundreds_of_regions), MEMORY_TEST(foreign_addresses),
-		MEMORY_TEST(table_is_replaced),	  MEMORY_TEST(hotplug_under_load),
-		MEMORY_TEST(slots_are_checked),	  MEMORY_TEST(removal_names_the_region),
-		MEMORY_TEST(dirty_log_split),	  MEMORY_TEST(dirty_log_packed),
-		MEMORY_TEST(short_log),
+		MEMORY_TEST(hundreds_of_regions),   MEMORY_TEST(foreign_addresses),
+		MEMORY_TEST(table_is_replaced),	    MEMORY_TEST(hotplug_under_load),
+		MEMORY_TEST(slots_are_checked),	    MEMORY_TEST(removal_names_the_region),
+		MEMORY_TEST(dirty_log_split),	    MEMORY_TEST(dirty_log_packed),
+		MEMORY_TEST(log_comes_last_split),  MEMORY_TEST(log_comes_last_packed),
+		MEMORY_TEST(log_comes_after_rings), MEMORY_TEST(short_log),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

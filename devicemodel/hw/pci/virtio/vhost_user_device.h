@@ -35,7 +35,7 @@ struct vhost_user_signal {
 
 /**
  * struct vhost_user_ring - a ring as the front end describes it. The queue (vq) is enabled while it is
- * started and enabled.
+ * started and enabled, and need not wait for a log.
  * @addr: as SET_VRING_ADDR gave it, if @has_addr
  * @base: as SET_VRING_BASE and GET_VRING_BASE have it; up to date while the queue is not enabled
  * @stopped_at: base when the queue was stopped
@@ -146,6 +146,12 @@ static inline bool vhost_user_has(const struct vhost_user_device *device, unsign
 	return device->session.protocol & BIT64(protocol_bit);
 }
 
+/** vhost_user_awaits_log() - what rings write is to be logged, and there is nowhere yet: QEMU says where when all are set up. */
+static inline bool vhost_user_awaits_log(const struct vhost_user_device *device)
+{
+	return device->session.features & BIT64(VHOST_USER_F_LOG_ALL) && !device->session.log.bits;
+}
+
 /** vhost_user_refuse() - say which rule the message breaks; -EINVAL, for the handler to return. */
 int vhost_user_refuse(struct vhost_user_device *device, const char *fmt, ...) __format_printf(2, 3);
 
@@ -204,6 +210,9 @@ void vhost_user_rings_move(struct vhost_user_device *device);
 
 /** vhost_user_rings_log() - dirty logging was turned on or off, or has a new log; quiesced. 0 or -errno. */
 int vhost_user_rings_log(struct vhost_user_device *device) __must_check;
+
+/** vhost_user_rings_update() - they await a log now, or no more: they wait, or start. 0 or -errno with the rule. */
+int vhost_user_rings_update(struct vhost_user_device *device) __must_check;
 
 /* vhost_user_kick.c */
 

@@ -88,7 +88,7 @@ static int ring_log(struct vhost_user_device *device, struct vhost_user_ring *ri
 	bool ring_too = ring->addr.flags & BIT32(VHOST_USER_VRING_F_LOG);
 	struct vqueue_info *vq = ring->vq;
 
-	if (!(device->session.features & BIT64(VHOST_USER_F_LOG_ALL)))
+	if (!(device->session.features & BIT64(VHOST_USER_F_LOG_ALL)) || !device->session.log.bits)
 		return vq_set_dirty_log(vq, NULL, UINT64_MAX);
 	return vq_set_dirty_log(vq, &device->session.log,
 				!ring_too    ? UINT64_MAX
@@ -206,7 +206,7 @@ static void forgive(struct vhost_user_device *device)
 /* Bring the queue to what the front end said of its ring. */
 static int ring_update(struct vhost_user_device *device, struct vhost_user_ring *ring)
 {
-	bool wanted = ring->started && ring_enabled(device, ring);
+	bool wanted = ring->started && ring_enabled(device, ring) && !vhost_user_awaits_log(device);
 	int error = 0;
 
 	if (wanted == ring->vq->enabled)
@@ -228,6 +228,18 @@ static int ring_update(struct vhost_user_device *device, struct vhost_user_ring 
 	if (!error)
 		driver_runs(device);
 	return error;
+}
+
+int vhost_user_rings_update(struct vhost_user_device *device)
+{
+	int first = 0;
+
+	for (unsigned int i = 0; i < device->ring_count; i++) {
+		int error = ring_update(device, &device->rings[i]);
+
+		first = first ? first : error;
+	}
+	return first;
 }
 
 /* What was accepted before it moved may be impossible where it is now: the driver's loss. */

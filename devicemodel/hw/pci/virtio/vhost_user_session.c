@@ -75,14 +75,14 @@ static int log_in_user_space(struct vhost_user_device *device, bool log)
 	return 0;
 }
 
-/* The log may come and go while rings run. */
+/* The log may come and go while rings run; where there is none yet, they wait for it. */
 static int toggle_log(struct vhost_user_device *device, uint64_t features)
 {
 	bool log = features & BIT64(VHOST_USER_F_LOG_ALL);
 	int error;
 
-	if (log && !device->session.log.bits)
-		return vhost_user_refuse(device, "LOG_ALL, but there is no log (SET_LOG_BASE)");
+	if (log && !vhost_user_has(device, VHOST_USER_PROTOCOL_F_LOG_SHMFD))
+		return vhost_user_refuse(device, "LOG_ALL without LOG_SHMFD: there can be no log");
 	error = log_in_user_space(device, log);
 	if (error)
 		return error;
@@ -90,6 +90,8 @@ static int toggle_log(struct vhost_user_device *device, uint64_t features)
 	device->session.features ^= BIT64(VHOST_USER_F_LOG_ALL);
 	error = vhost_user_rings_log(device);
 	virtio_resume(device->vc);
+	if (!error && !device->session.log.bits)
+		error = vhost_user_rings_update(device);
 	return error;
 }
 

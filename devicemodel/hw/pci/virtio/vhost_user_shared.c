@@ -146,6 +146,7 @@ int vhost_user_set_log_base(struct vhost_user_device *device, struct vhost_user_
 {
 	const struct vhost_user_log *log = &message->payload.log;
 	struct vhost_user_session *session = &device->session;
+	bool awaited = vhost_user_awaits_log(device);
 	struct guest_memory_map map;
 	int error;
 
@@ -159,6 +160,8 @@ int vhost_user_set_log_base(struct vhost_user_device *device, struct vhost_user_
 	session->log = (struct dirty_log) { .bits = map.host, .size = log->mmap_size };
 	error = vhost_user_rings_log(device);
 	virtio_resume(device->vc);
+	if (!error && awaited)
+		error = vhost_user_rings_update(device);
 	vhost_user_answer_u64(device, error != 0);
 	return error;
 }
