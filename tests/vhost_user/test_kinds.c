@@ -111,6 +111,20 @@ static void kind_works(void **state)
 	assert_int_equal(machine_logged(served->bench.machine, "refused"), 0);
 }
 
+/* Who cannot log what is written does not offer to: so a front end knows that it cannot migrate. */
+static void kind_offers_log(void **state)
+{
+	struct kind_served *served = *state;
+	uint64_t log_shmfd = BIT64(VHOST_USER_PROTOCOL_F_LOG_SHMFD);
+	bool can = !served->bench.kind->offloaded;
+
+	kind_served_start(served);
+	front_attach(served->front, front_connect(served->path));
+	assert_int_equal(front_begin(served->front), 0);
+	assert_int_equal(!!(served->front->offered & BIT64(VHOST_USER_F_LOG_ALL)), can);
+	assert_int_equal(!!(served->front->protocol_offered & log_shmfd), can);
+}
+
 /* Queue by queue: stopped and gone on with, the device being asked in between. */
 static void kind_stops_and_goes_on(void **state)
 {
@@ -158,9 +172,10 @@ int main(void)
 	unsigned int count = 0;
 	int failed;
 
-	for (unsigned int i = 0; (kind = device_kind_at(i)) && count + 2 <= ARRAY_SIZE(tests);
+	for (unsigned int i = 0; (kind = device_kind_at(i)) && count + 3 <= ARRAY_SIZE(tests);
 	     i++) {
 		add(&tests[count++], "works", kind_works, kind);
+		add(&tests[count++], "offers a log", kind_offers_log, kind);
 		add(&tests[count++], "stops and goes on", kind_stops_and_goes_on, kind);
 	}
 	failed = _cmocka_run_group_tests("kinds", tests, count, NULL, NULL);

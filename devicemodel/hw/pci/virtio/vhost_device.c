@@ -61,6 +61,7 @@ int vhost_device_init(struct vhost_device *device, struct virtio_common *vc, uns
 		return error;
 	}
 	vhost_dev_limit(vhost);
+	vc->kernel_only = true;
 	return 0;
 }
 

@@ -24,6 +24,12 @@ int vhost_user_refuse(struct vhost_user_device *device, const char *fmt, ...)
 
 /* ---- Features ---- */
 
+/* Without the offer QEMU begins no migration; when it is refused in the middle of one, it ends the VM. */
+static bool can_log(const struct vhost_user_device *device)
+{
+	return !device->vc->kernel_only;
+}
+
 /*
  * What makes no sense here: a ring is reset and the device suspended by messages of vhost-user, and a
  * kick carries no data. What only a legacy driver may have cannot be offered, since the front end
@@ -36,7 +42,8 @@ static uint64_t features_offered(const struct vhost_user_device *device)
 	offered &= ~(BIT64(VIRTIO_F_RING_RESET) | BIT64(VIRTIO_F_SUSPEND) |
 		     BIT64(VIRTIO_F_NOTIFICATION_DATA) | BIT64(VIRTIO_F_ACCESS_PLATFORM) |
 		     BIT64(VIRTIO_F_ORDER_PLATFORM));
-	return offered | VHOST_USER_FEATURES;
+	offered |= BIT64(VHOST_USER_F_PROTOCOL_FEATURES);
+	return offered | (can_log(device) ? BIT64(VHOST_USER_F_LOG_ALL) : 0);
 }
 
 static int get_features(struct vhost_user_device *device, struct vhost_user_message *message)
@@ -155,16 +162,17 @@ int vhost_user_features_settle(struct vhost_user_device *device)
 }
 
 #define PROTOCOL_FEATURES                                                                          \
-	(BIT64(VHOST_USER_PROTOCOL_F_MQ) | BIT64(VHOST_USER_PROTOCOL_F_LOG_SHMFD) |                \
-	 BIT64(VHOST_USER_PROTOCOL_F_REPLY_ACK) | BIT64(VHOST_USER_PROTOCOL_F_BACKEND_REQ) |       \
-	 BIT64(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) | BIT64(VHOST_USER_PROTOCOL_F_RESET_DEVICE) | \
+	(BIT64(VHOST_USER_PROTOCOL_F_MQ) | BIT64(VHOST_USER_PROTOCOL_F_REPLY_ACK) |                \
+	 BIT64(VHOST_USER_PROTOCOL_F_BACKEND_REQ) | BIT64(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) |  \
+	 BIT64(VHOST_USER_PROTOCOL_F_RESET_DEVICE) |                                               \
 	 BIT64(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) | BIT64(VHOST_USER_PROTOCOL_F_STATUS))
 
 static uint64_t protocol_offered(const struct vhost_user_device *device)
 {
 	uint64_t config = device->vc->ops->cfgsize ? BIT64(VHOST_USER_PROTOCOL_F_CONFIG) : 0;
+	uint64_t log = can_log(device) ? BIT64(VHOST_USER_PROTOCOL_F_LOG_SHMFD) : 0;
 
-	return PROTOCOL_FEATURES | config;
+	return PROTOCOL_FEATURES | config | log;
 }
 
 static int get_protocol_features(struct vhost_user_device *device,
