@@ -243,6 +243,7 @@ struct virtio_common {
 	bool suspended; /* virtio 1.4, 2.1.2: the driver set SUSPEND */
 	bool config_event_held; /* a configuration change to be told when the device resumes */
 	bool kernel_only; /* set by init: nobody else can run its queues, so what they write is not logged */
+	bool writes_logged; /* by the transport, for migration: the kernel, which does not, runs no queue */
 	uint8_t *config_shown; /* what the driver sees of config while suspended */
 
 	/**

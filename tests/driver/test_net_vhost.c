@@ -5,7 +5,12 @@
  * The kernel's part is played by fake_vhost_net.h; the taps are real, in a network namespace of
  * their own. Needs root and /dev/net/tun.
  */
+#include <sys/mman.h>
+
 #include "fake_vhost_net.h"
+#include "vhost_user_backend.h"
+#include "vhost_user_client.h"
+#include "virtio_transport.h"
 
 #define MQ BIT64(VIRTIO_NET_F_MQ)
 #define MRG BIT64(VIRTIO_NET_F_MRG_RXBUF)
@@ -397,6 +402,99 @@ static void test_failures(void **state)
 
 #define BENCH_TEST(function) cmocka_unit_test_setup_teardown(function, vhost_setup, bench_teardown)
 
+/* ---- Served over vhost-user, and migrated ---- */
+
+#define SOCKET "/tmp/tenon-net-vhost"
+
+static struct vhost_user_device *serve(struct bench *bench)
+{
+	const struct vhost_user_device_config config = {
+		.kind = virtio_device_find("virtio-net"),
+		.options = "tap=" TAP ",mac=02:11:22:33:44:55,vhost",
+		.name = "virtio-net",
+		.path = SOCKET,
+		.loop = bench->machine->ctx->io_loop,
+	};
+
+	return vhost_user_device_create(&bench->machine->captured.log, &config);
+}
+
+/* A front end of two rings, which has them started with @logged already, or without. */
+static struct front_end *front_run(struct bench *bench, int log, bool logged)
+{
+	struct front_end *front = front_create(bench->machine);
+	int socket = front_connect(SOCKET);
+
+	assert_true(socket >= 0);
+	front->loop = bench->machine->ctx->io_loop;
+	front_attach(front, socket);
+	assert_int_equal(front_begin(front), 0);
+	front->queue_count = 2;
+	bench->driver = front_driver_open(front, &usual);
+	bench->header_len = sizeof(struct virtio_net_hdr_v1);
+	assert_int_equal(front_set_log(front, log, MACHINE_MEMORY / 4096 / 8, 0), 0);
+	front->log_dirty = logged;
+	assert_true(driver_negotiate(bench->driver, bench->driver->offered & ~MQ));
+	driver_start(bench->driver);
+	return front;
+}
+
+static void front_log(struct bench *bench, struct front_end *front, bool on)
+{
+	front->log_dirty = on;
+	assert_int_equal(front_set_features(front, bench->driver->accepted), 0);
+	machine_poll(bench->machine);
+}
+
+static void front_leave(struct bench *bench, struct front_end *front)
+{
+	driver_close(bench->driver);
+	bench->driver = NULL;
+	front_destroy(front);
+	machine_poll(bench->machine);
+	assert_int_equal(kernel_runs(), 0);
+}
+
+/* The kernel has the rings but while what is written is logged, whoever left the log on. */
+static void test_logged(void **state)
+{
+	struct bench *bench = *state;
+	struct vhost_user_device *device;
+	struct front_end *front;
+	int log = memfd_create("log", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(log, MACHINE_MEMORY / 4096 / 8), 0);
+	bench_machine(bench, false);
+	device = serve(bench);
+	assert_non_null(device);
+	bench->peer = lab_packet_socket(TAP, 0);
+	for (unsigned int i = 0; i < 4; i++) {
+		bool logged = i & 1;
+
+		front = front_run(bench, log, logged);
+		assert_int_equal(kernel_runs(), !logged);
+		for (unsigned int j = 0; j < 2; j++) {
+			front_log(bench, front, true);
+			assert_int_equal(kernel_runs(), 0);
+			expect_frames(bench);
+			assert_int_equal(front_ring_stop(front, 1), 0);
+			assert_int_equal(front_ring_start(front, driver_queue(bench->driver, 1)),
+					 0);
+			assert_int_equal(front_ring_enable(front, 1, true), 0);
+			assert_int_equal(kernel_runs(), 0);
+			expect_frames(bench);
+			front_log(bench, front, false);
+			assert_int_equal(kernel_runs(), 1);
+		}
+		front_log(bench, front, true);
+		front_leave(bench, front);
+	}
+	assert_int_equal(bench->machine->captured.count, 0);
+	vhost_user_device_stop(device);
+	vhost_user_device_destroy(device);
+	close(log);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -404,7 +502,7 @@ int main(void)
 		BENCH_TEST(test_queue_reset),	  BENCH_TEST(test_pairs),
 		BENCH_TEST(test_commands),	  BENCH_TEST(test_features),
 		BENCH_TEST(test_switched_before), BENCH_TEST(test_refused),
-		BENCH_TEST(test_failures),
+		BENCH_TEST(test_failures),	  BENCH_TEST(test_logged),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, NULL);

@@ -234,6 +234,8 @@ const char *vhost_dev_can_start(const struct vhost_dev *vdev)
 	/* A legacy driver may use its queues before DRIVER_OK (virtio 1.4, 3.1.2). */
 	if (!vc->running)
 		return "no driver runs";
+	if (vc->writes_logged)
+		return "what is written to memory is logged for now";
 	if (virtio_has_feature(vc, VIRTIO_F_RING_PACKED))
 		return "the driver uses packed rings";
 	if (virtio_has_feature(vc, VIRTIO_F_ACCESS_PLATFORM) && vc->translate)

@@ -109,7 +109,6 @@ struct vhost_user_session {
 
 	struct guest_memory_map log_map;
 	struct dirty_log log;
-	bool was_offloaded; /* before LOG_ALL took the rings from the kernel */
 
 	struct guest_memory_map inflight;
 	uint16_t inflight_count;

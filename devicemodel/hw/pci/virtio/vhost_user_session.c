@@ -60,29 +60,10 @@ bool vhost_user_ring_runs(const struct vhost_user_device *device)
 	return false;
 }
 
-/* The rings are taken from the kernel, which does not log into our log, and given back in the end. */
-static int log_in_user_space(struct vhost_user_device *device, bool log)
-{
-	struct virtio_common *vc = device->vc;
-	bool offloaded = false;
-
-	for (unsigned int i = 0; i < vc->nvq; i++)
-		offloaded |= vc->vqs[i].offloaded;
-	if (log && offloaded) {
-		if (vc->ops->offload(vc, false))
-			return vhost_user_refuse(device,
-						 "the kernel runs the rings, and cannot log "
-						 "what it writes");
-		device->session.was_offloaded = true;
-	} else if (!log && device->session.was_offloaded) {
-		device->session.was_offloaded = false;
-		if (vc->ops->offload(vc, true))
-			log_guest(device->log, "%s: goes on without vhost", vc->name);
-	}
-	return 0;
-}
-
-/* The log may come and go while rings run; where there is none yet, they wait for it. */
+/*
+ * The log may come and go while rings run; where there is none yet, they wait for it. The kernel, which
+ * does not log into ours, has none of them meanwhile: they are not given back when the device resumes.
+ */
 static int toggle_log(struct vhost_user_device *device, uint64_t features)
 {
 	bool log = features & BIT64(VHOST_USER_F_LOG_ALL);
@@ -90,11 +71,9 @@ static int toggle_log(struct vhost_user_device *device, uint64_t features)
 
 	if (log && !vhost_user_has(device, VHOST_USER_PROTOCOL_F_LOG_SHMFD))
 		return vhost_user_refuse(device, "LOG_ALL without LOG_SHMFD: there can be no log");
-	error = log_in_user_space(device, log);
-	if (error)
-		return error;
 	virtio_quiesce(device->vc);
 	device->session.features ^= BIT64(VHOST_USER_F_LOG_ALL);
+	device->vc->writes_logged = log;
 	error = vhost_user_rings_log(device);
 	virtio_resume(device->vc);
 	if (!error && !device->session.log.bits)
@@ -487,5 +466,5 @@ void vhost_user_session_end(struct vhost_user_device *device)
 	session->source = NULL;
 	session->fd = -1;
 	session->features = session->protocol = 0;
-	session->was_offloaded = false;
+	device->vc->writes_logged = false;
 }

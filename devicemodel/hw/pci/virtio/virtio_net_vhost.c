@@ -194,7 +194,7 @@ static bool vhost_ready(const struct virtio_net *net)
 	const struct net_vhost *vhost = &net->vhost;
 
 	if (!vhost->wanted || vhost->running || vhost->busy || vhost->blocked ||
-	    !virtio_driver_ok(&net->vc))
+	    net->vc.writes_logged || !virtio_driver_ok(&net->vc))
 		return false;
 	for (unsigned int i = 0; i < net->pairs_used; i++)
 		if (!net->pairs[i].rx.vq->enabled || !net->pairs[i].tx.vq->enabled)
