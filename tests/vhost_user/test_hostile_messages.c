@@ -512,30 +512,36 @@ static void calls_that_block(void **state)
 	struct hostile *hostile = hostile_create(state);
 	struct served *served = hostile->served;
 	uint64_t full = UINT64_MAX - 1;
-	int ends[2], fds[2];
+	int ends[2], fds[3];
 
 	assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
 	while (write(ends[1], &full, sizeof(full)) > 0)
 		;
 	fcntl(ends[1], F_SETFL, 0);
 	fds[0] = eventfd(0, EFD_CLOEXEC);
-	assert_int_equal(write(fds[0], &full, sizeof(full)), sizeof(full));
-	fds[1] = ends[1];
-	for (unsigned int i = 0; i < 2; i++) {
+	fds[1] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	fds[2] = ends[1];
+	for (unsigned int i = 0; i < 3; i++) {
+		int expected = i == 2 ? -EREMOTEIO : 0; /* no eventfd, no socket */
+
 		state_negotiated(hostile);
 		served_run(served, &served_split);
-		front_set_fd(served->front, VHOST_USER_SET_VRING_CALL, 0, fds[i]);
-		front_set_fd(served->front, VHOST_USER_SET_VRING_ERR, 0, fds[i]);
-		if (served->front->socket >= 0 && i == 0)
-			for (uint32_t j = 0; j < 20; j++)
-				served_write(served->driver, 0, j, j);
+		if (i < 2)
+			assert_int_equal(write(fds[i], &full, sizeof(full)), sizeof(full));
+		assert_int_equal(front_set_fd(served->front, VHOST_USER_SET_VRING_CALL, 0, fds[i]),
+				 expected);
+		assert_int_equal(front_set_fd(served->front, VHOST_USER_SET_VRING_ERR, 0, fds[i]),
+				 expected);
+		assert_int_equal(fcntl(fds[i], F_SETFL, 0), 0); /* now it blocks, if it did not */
+		for (uint32_t j = 0; j < 200; j++)
+			served_write(served->driver, 0, j, j);
 		driver_close(served->driver);
 		served->driver = NULL;
 		hostile_check(hostile, "a call that blocks");
 	}
 	close(ends[0]);
-	close(ends[1]);
-	close(fds[0]);
+	for (unsigned int i = 0; i < 3; i++)
+		close(fds[i]);
 	hostile_serve_one(hostile, 1);
 }
 

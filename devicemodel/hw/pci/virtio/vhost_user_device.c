@@ -50,7 +50,7 @@ static void on_events(void *arg, uint32_t events)
 		return;
 	if (__atomic_exchange_n(&device->broke, false, __ATOMIC_ACQUIRE))
 		for (unsigned int i = 0; i < device->ring_count; i++)
-			vhost_user_signal_send(&device->rings[i].err);
+			vhost_user_signal_send(device, &device->rings[i].err);
 	vhost_user_channel_config(device);
 }
 
@@ -227,6 +227,7 @@ static int device_serve(struct vhost_user_device *device)
 {
 	int error = events_create(device);
 
+	vhost_user_signals_create(device);
 	if (!error)
 		error = vhost_user_rings_create(device);
 	if (!error)
@@ -286,6 +287,7 @@ void vhost_user_device_destroy(struct vhost_user_device *device)
 		virtio_unlink(device->vc);
 		pthread_mutex_unlock(&device->lock);
 	}
+	vhost_user_signals_destroy(device);
 	if (device->events_fd >= 0)
 		close(device->events_fd);
 	free(device->vc);

@@ -9,6 +9,8 @@
 #ifndef TENON_VHOST_USER_DEVICE_H
 #define TENON_VHOST_USER_DEVICE_H
 
+#include <linux/aio_abi.h>
+
 #include "dirty_log.h"
 #include "guest_memory.h"
 #include "unix_socket.h"
@@ -24,13 +26,13 @@
 /**
  * struct vhost_user_signal - somebody else's descriptor that we signal, never waiting for him.
  * @fd: -1: none
+ * @is_eventfd: or at least no file, pipe or device
  * @is_socket: User-Mode Linux gives sockets where others give eventfds
- * @may_block: it is not O_NONBLOCK, which is not ours to change: others share that flag
  */
 struct vhost_user_signal {
 	int fd;
+	bool is_eventfd;
 	bool is_socket;
-	bool may_block;
 };
 
 /**
@@ -122,6 +124,7 @@ struct vhost_user_session {
  * @next: the memory table that is to replace @memory
  * @listener: a socket of ours; @listen_fd: that or an inherited one, -1: only one connected front end
  * @events_fd: an eventfd: what @config_changed and @broke say is to be done by the device's loop
+ * @signals: vhost_user_signal.c's, 0: none
  */
 struct vhost_user_device {
 	struct virtio_common *vc;
@@ -135,6 +138,7 @@ struct vhost_user_device {
 	int events_fd;
 	struct event_source *events_source;
 	bool config_changed, broke;
+	aio_context_t signals;
 	struct vhost_user_ring *rings;
 	unsigned int ring_count;
 	struct vhost_user_session session;
@@ -176,8 +180,13 @@ int vhost_user_reply_send(struct vhost_user_device *device) __must_check;
 void vhost_user_reply_drop(struct vhost_user_reply *reply);
 
 /* vhost_user_signal.c */
+void vhost_user_signals_create(struct vhost_user_device *device);
+void vhost_user_signals_destroy(struct vhost_user_device *device);
+
+/** vhost_user_signal_make() - of what is neither eventfd nor socket nothing comes. */
 struct vhost_user_signal vhost_user_signal_make(int fd);
-void vhost_user_signal_send(const struct vhost_user_signal *signal);
+void vhost_user_signal_send(const struct vhost_user_device *device,
+			    const struct vhost_user_signal *signal);
 void vhost_user_signal_close(struct vhost_user_signal *signal);
 
 /* vhost_user_session.c */

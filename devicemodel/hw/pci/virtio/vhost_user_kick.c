@@ -32,11 +32,16 @@ static struct vhost_user_ring *ring_of(const struct vqueue_info *vq)
 	return &device->rings[vq->index];
 }
 
+static void signal_send(const struct vqueue_info *vq, const struct vhost_user_signal *signal)
+{
+	vhost_user_signal_send(vq->vc->transport_arg, signal);
+}
+
 static void kick_signal(const struct vhost_user_ring *ring)
 {
 	struct vhost_user_signal kick = vhost_user_signal_make(ring->kick_fd);
 
-	vhost_user_signal_send(&kick);
+	signal_send(ring->vq, &kick);
 }
 
 static void on_later(void *arg, uint32_t events)
@@ -61,7 +66,7 @@ void vhost_user_kick_later(struct virtio_common *vc, struct vqueue_info *vq)
 
 void vhost_user_notify_queue(struct virtio_common *vc, struct vqueue_info *vq)
 {
-	vhost_user_signal_send(&ring_of(vq)->call);
+	signal_send(vq, &ring_of(vq)->call);
 }
 
 void vhost_user_kick_close(struct vhost_user_ring *ring)
@@ -110,7 +115,7 @@ static void on_relay(void *arg, uint32_t events)
 	struct vqueue_info *vq = arg;
 
 	eventfd_take(ring_of(vq)->relay_fd);
-	vhost_user_signal_send(&ring_of(vq)->call);
+	signal_send(vq, &ring_of(vq)->call);
 }
 
 static void relay_close(struct vhost_user_ring *ring)

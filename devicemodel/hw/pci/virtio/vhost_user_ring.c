@@ -397,6 +397,20 @@ int vhost_user_set_vring_kick(struct vhost_user_device *device, struct vhost_use
 	return ring_update(device, ring);
 }
 
+/* Others than these may have us wait when they are written to. */
+static int set_signal(struct vhost_user_device *device, struct vhost_user_message *message,
+		      struct vhost_user_signal *signal)
+{
+	vhost_user_signal_close(signal);
+	if (!message->fd_count)
+		return 0;
+	*signal = vhost_user_signal_make(vhost_user_take_fd(message));
+	if (signal->is_eventfd || signal->is_socket)
+		return 0;
+	vhost_user_signal_close(signal);
+	return vhost_user_refuse(device, "its descriptor is neither an eventfd nor a socket");
+}
+
 /*
  * Who runs the queue in our place has to be told of the new one: it starts anew. What was signalled
  * to the one before may have been in vain (QEMU's own while interrupts are masked, a dead process's),
@@ -406,32 +420,26 @@ int vhost_user_set_vring_call(struct vhost_user_device *device, struct vhost_use
 {
 	struct vhost_user_ring *ring = ring_of_fd(device, message);
 	bool offloaded;
+	int error;
 
 	if (!ring)
 		return -EINVAL;
 	offloaded = ring->vq->offloaded;
 	if (offloaded)
 		virtio_quiesce(device->vc);
-	vhost_user_signal_close(&ring->call);
-	if (message->fd_count) {
-		ring->call = vhost_user_signal_make(vhost_user_take_fd(message));
+	error = set_signal(device, message, &ring->call);
+	if (!error)
 		vhost_user_signal_send(&ring->call);
-	}
 	if (offloaded)
 		virtio_resume(device->vc);
-	return 0;
+	return error;
 }
 
 int vhost_user_set_vring_err(struct vhost_user_device *device, struct vhost_user_message *message)
 {
 	struct vhost_user_ring *ring = ring_of_fd(device, message);
 
-	if (!ring)
-		return -EINVAL;
-	vhost_user_signal_close(&ring->err);
-	if (message->fd_count)
-		ring->err = vhost_user_signal_make(vhost_user_take_fd(message));
-	return 0;
+	return ring ? set_signal(device, message, &ring->err) : -EINVAL;
 }
 
 int vhost_user_set_vring_enable(struct vhost_user_device *device,
