@@ -8,16 +8,26 @@
 #include <signal.h>
 #include <sys/mman.h>
 
-#define SMALL_PAGE UINT64_C(4096)
-#define HUGE_PAGE MIB(2)
-
-/* In place of the page that is gone; mmap() is a system call and nothing else. */
-static bool replace_page(uintptr_t addr, uint64_t size)
+/*
+ * In place of the page that is gone. Nobody tells its size, but that a part of it cannot differ from the
+ * rest (EINVAL); and around what is no part of a huge page there is memory of others. Both calls are
+ * system calls and nothing else.
+ */
+static bool replace_page(uintptr_t addr)
 {
-	void *page = (void *)(addr & ~(uintptr_t)(size - 1));
+	static const uint64_t sizes[] = { KIB(4), MIB(2), GIB(1) };
 
-	return mmap(page, size, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == page;
+	for (unsigned int i = 0; i < ARRAY_SIZE(sizes); i++) {
+		void *page = (void *)(addr & ~(uintptr_t)(sizes[i] - 1));
+
+		if (!madvise(page, sizes[i], MADV_RANDOM))
+			return mmap(page, sizes[i], PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
+				    0) == page;
+		if (errno != EINVAL)
+			break;
+	}
+	return false;
 }
 
 /* Bad memory of the machine, and what cannot be replaced, ends the process as it would have. */
@@ -27,8 +37,7 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
 	bool replaced = false;
 
 	if (info->si_code == BUS_ADRERR)
-		replaced = replace_page((uintptr_t)info->si_addr, SMALL_PAGE) ||
-			   replace_page((uintptr_t)info->si_addr, HUGE_PAGE);
+		replaced = replace_page((uintptr_t)info->si_addr);
 	if (!replaced)
 		signal(SIGBUS, SIG_DFL);
 	errno = saved_errno;
