@@ -397,7 +397,7 @@ static void log_comes_last(void **state, const struct driver_params *params, boo
 			 &request);
 	assert_true(bit_get(test.log, request.gpa / PAGE));
 	memset(test.log, 0, PAGES / 8);
-	assert_true(dirty_round(&test, VIRTIO_BLK_T_IN, 20) > 20);
+	assert_true(dirty_round(&test, VIRTIO_BLK_T_IN, 20, false) > 20);
 	log_detach(&test);
 	free(test.before);
 }

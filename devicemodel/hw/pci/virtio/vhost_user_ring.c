@@ -429,7 +429,7 @@ int vhost_user_set_vring_call(struct vhost_user_device *device, struct vhost_use
 		virtio_quiesce(device->vc);
 	error = set_signal(device, message, &ring->call);
 	if (!error)
-		vhost_user_signal_send(&ring->call);
+		vhost_user_signal_send(device, &ring->call);
 	if (offloaded)
 		virtio_resume(device->vc);
 	return error;
