@@ -289,6 +289,9 @@ static bool broken_with(struct kind_case *test, uint64_t desc, uint64_t avail, u
 	driver_queue_setup(driver, test->kind->queue, 0);
 	broken = clause_broken(driver);
 	if (!broken) {
+		for (uint16_t i = 0; i < driver->queue_count; i++)
+			if (i != test->kind->queue)
+				driver_queue_setup(driver, i, 0);
 		driver_set_status(driver, VIRTIO_CONFIG_S_DRIVER_OK);
 		kind_request(test->kind, driver);
 	}

@@ -386,7 +386,8 @@ static void test_queue_size(void **state)
 		assert_true(driver_negotiate(driver, driver->offered));
 		driver->interface->queue_vector(driver, test->kind->queue,
 						(uint16_t)(test->kind->queue + 1));
-		driver_queue_setup(driver, test->kind->queue, size);
+		for (uint16_t i = 0; i < driver->queue_count; i++)
+			driver_queue_setup(driver, i, i == test->kind->queue ? size : 0);
 		assert_int_equal(driver->interface->queue_size(driver, test->kind->queue), size);
 		driver_set_status(driver, VIRTIO_CONFIG_S_DRIVER_OK);
 		for (unsigned int i = 0; i < 3U * size && i < 64; i++)

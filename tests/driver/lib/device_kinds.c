@@ -166,6 +166,7 @@ static const struct device_kind kinds[] = {
 	  .virtio_id = VIRTIO_ID_VSOCK,
 	  .pci_class = 0x0880,
 	  .offloaded = true,
+	  .all_queues = true,
 	  .queue = 1,
 	  .fill = vsock_fill,
 	  .make = vsock_make },

@@ -22,6 +22,7 @@ struct kind_bench;
  * @virtio_id, @transitional_id, @pci_class: as the specification has them; @transitional_id 0: no
  *                                           legacy interface
  * @offloaded: the kernel runs its rings (vhost): no packed ones, and rules broken in its words
+ * @all_queues: and it runs no ring without the others
  * @apart: why tests over all kinds leave it out, else NULL
  * @queue: where a simple request goes
  * @fill: writes its readable part and says how long it is (up to KIND_REQUEST_MAX)
@@ -33,7 +34,7 @@ struct kind_bench;
 struct device_kind {
 	const char *name;
 	uint16_t virtio_id, transitional_id, pci_class;
-	bool offloaded;
+	bool offloaded, all_queues;
 	const char *apart;
 	uint16_t queue;
 	uint32_t (*fill)(const struct virtio_driver *driver, uint8_t *out);
