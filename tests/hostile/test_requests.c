@@ -451,8 +451,8 @@ static const struct {
 	{ "port that is not there", { 2, VIRTIO_CONSOLE_PORT_READY, 1 }, 8, "there is no port" },
 	{ "port far away", { 0x7fffffff, VIRTIO_CONSOLE_PORT_OPEN, 1 }, 8, "there is no port" },
 	{ "negative port", { UINT32_MAX, VIRTIO_CONSOLE_PORT_OPEN, 1 }, 8, "there is no port" },
-	{ "port before it was added", { 1, VIRTIO_CONSOLE_PORT_READY, 1 }, 8, "there is no port" },
-	{ "unknown event", { 0, 0xffff, 1 }, 8, "there is no port" },
+	{ "port that was added before", { 1, VIRTIO_CONSOLE_PORT_READY, 1 }, 8, NULL },
+	{ "unknown event", { 0, 0xffff, 1 }, 8, "control message 65535" },
 	{ "driver failed", { 0, VIRTIO_CONSOLE_DEVICE_READY, 0 }, 8, "could not start" },
 	{ "driver ready", { UINT32_MAX, VIRTIO_CONSOLE_DEVICE_READY, 0xffff }, 8, NULL },
 };
