@@ -83,16 +83,20 @@ class Row:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def all_devices(row):
-    """One of each device, with what DEVICE_STEPS need."""
+def console(row):
     ports = "".join(f",port={name}:socket:{row.path(name)}.socket:server"
                     for name in ("echo", "bulk", "stuck"))
+    return f"virtio-console,socket:{row.path('console')}.socket:server{ports}"
+
+
+def all_devices(row):
+    """One of each device, with what DEVICE_STEPS need."""
     return [
         f"virtio-blk,{row.disk('data')},serial=data",
         f"virtio-blk,{row.disk('scratch', 8 * MIB)},serial=scratch",
         f"virtio-blk,{row.disk('fixed', MIB)},serial=fixed,ro",
         f"virtio-net,tap={row.tap()},mac=52:54:00:7e:00:0{row.lab.worker}",
-        f"virtio-console,socket:{row.path('console')}.socket:server{ports}",
+        console(row),
         "virtio-rng",
     ]
 
@@ -189,9 +193,9 @@ def sleep_row(row, *append, cpus=1):
     """Suspend to RAM, woken in each way there is; between them the devices work."""
     devices = [f"virtio-blk,{row.disk('data')},serial=data",
                f"virtio-blk,{row.disk('scratch', 8 * MIB)},serial=scratch",
-               f"virtio-net,tap={row.tap()}", "virtio-rng"]
+               f"virtio-net,tap={row.tap()}", console(row), "virtio-rng"]
     row.deadline += ROW_SECONDS
-    steps = ["net", "s3", "disks", "net", "write", "rng", "irq", "s3_rtc", "s3_button"]
+    steps = ["net", "ports", "s3", "disks", "net", "ports", "write", "rng", "irq", "s3_rtc", "s3_button"]
     if row.port == "acrn":
         # With an HPET Linux reads the RTC 64 times a second while an alarm is set, which is all that
         # hsmd can do under emulated SVM. On KVM there is none.
