@@ -47,6 +47,20 @@ static void check_used_length(const struct device_kind *kind, const uint8_t *in,
 	assert_false(check_poison_seen(in, room));
 }
 
+struct answer {
+	struct hostile *hostile;
+	void *done;
+	uint32_t len;
+};
+
+static bool answered(void *arg)
+{
+	struct answer *answer = arg;
+
+	answer->done = driver_get_buf(answer->hostile->queue, &answer->len);
+	return answer->done || hostile_needs_reset(answer->hostile);
+}
+
 /* The readable part as it should be or cut short, the writable one of any length (class 8). */
 static void test_room(void **state)
 {
@@ -61,8 +75,7 @@ static void test_room(void **state)
 			struct segment segments[2] = { { gpa, whole - cut },
 						       { gpa + whole, room } };
 			uint8_t *in = guest_ptr(hostile->machine, gpa + whole, room + 8);
-			uint32_t len;
-			void *done;
+			struct answer answer = { .hostile = hostile };
 
 			memcpy(guest_ptr(hostile->machine, gpa, whole), out, whole);
 			memset(in, DRIVER_POISON, room + 8);
@@ -73,15 +86,14 @@ static void test_room(void **state)
 							segments),
 					 0);
 			driver_kick(hostile->queue);
-			done = driver_wait_buf(hostile->queue, &len, 20);
-			if (done)
-				check_used_length(kind, in, room, len);
-			else if (!hostile_needs_reset(hostile))
+			if (!machine_wait(hostile->machine, answered, &answer, DRIVER_TIMEOUT_MS))
 				fail_msg("%u readable and %u writable bytes: no answer",
 					 whole - cut, room);
+			if (answer.done)
+				check_used_length(kind, in, room, answer.len);
 			for (unsigned int i = 0; i < 8; i++)
 				assert_int_equal(in[room + i], DRIVER_POISON);
-			if (!done)
+			if (!answer.done)
 				hostile_expect_contained(hostile, "a request of odd lengths");
 		}
 	hostile_expect_survived(hostile, "requests of odd lengths");
