@@ -21,6 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "fake_ioctl.h"
 #include "machine.h"
 #include "virtio.h"
 
@@ -438,10 +439,13 @@ static inline void fake_note(struct fake_vhost *fake, unsigned long request, con
 	fake->call_count++;
 }
 
-static inline int fake_ioctl(struct fake_vhost *fake, unsigned long request, void *arg)
+static inline int fake_ioctl(int fd, unsigned long request, void *arg)
 {
+	struct fake_vhost *fake = fake_vhost;
 	int result;
 
+	if (!fake || fd != fake->fd)
+		return FAKE_NOT_OURS;
 	pthread_mutex_lock(&fake->lock);
 	fake_note(fake, request, arg);
 	if (fake->fail_at && !--fake->fail_at)
@@ -449,25 +453,10 @@ static inline int fake_ioctl(struct fake_vhost *fake, unsigned long request, voi
 	else
 		result = fake_device_call(fake, request, arg);
 	pthread_mutex_unlock(&fake->lock);
-	if (result >= 0)
-		return result;
-	errno = -result;
-	return -1;
+	return result;
 }
 
-/* In place of libc's, for the whole test program. */
-int ioctl(int fd, unsigned long request, ...)
-{
-	va_list args;
-	void *arg;
-
-	va_start(args, request);
-	arg = va_arg(args, void *);
-	va_end(args);
-	if (fake_vhost && fd == fake_vhost->fd)
-		return fake_ioctl(fake_vhost, request, arg);
-	return (int)syscall(SYS_ioctl, fd, request, arg);
-}
+FAKE_IOCTL(fake_ioctl);
 
 /* ---- For tests ---- */
 

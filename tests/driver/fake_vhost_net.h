@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 
+#include "fake_ioctl.h"
 #include "net_bench.h"
 
 #define VHOSTS 4 /* descriptors at a time, one a pair */
@@ -180,26 +181,16 @@ static inline int vhost_ioctl(struct vhost *vhost, unsigned long request, void *
 	return vhost->features & ~kernel.offers ? -EOPNOTSUPP : 0;
 }
 
-int ioctl(int fd, unsigned long request, ...)
+static inline int fake_ioctl(int fd, unsigned long request, void *arg)
 {
 	struct vhost *vhost = _IOC_TYPE(request) == VHOST_VIRTIO ? kernel_find(fd) : NULL;
-	va_list args;
-	void *arg;
-	int result;
 
-	va_start(args, request);
-	arg = va_arg(args, void *);
-	va_end(args);
 	if (request == TUNSETOFFLOAD)
 		kernel.tun_offload = (unsigned long)arg;
-	if (!vhost)
-		return (int)syscall(SYS_ioctl, fd, request, arg);
-	result = vhost_ioctl(vhost, request, arg);
-	if (result >= 0)
-		return result;
-	errno = -result;
-	return -1;
+	return vhost ? vhost_ioctl(vhost, request, arg) : FAKE_NOT_OURS;
 }
+
+FAKE_IOCTL(fake_ioctl);
 
 /* Pairs whose two rings have a tap behind them, as bits; a pair with one only is an error. */
 static inline unsigned int kernel_runs(void)

@@ -236,11 +236,7 @@ static void test_old_rings(void **state)
 	const uint8_t *used[4];
 
 	kind_request(kind_with_id(VIRTIO_ID_SCSI), bench.driver);
-	driver_set_status(bench.driver, 0);
-	for (uint16_t i = 0; i < ARRAY_SIZE(used); i++)
-		used[i] = bench_used_given_up(&bench, i);
-	driver_set_status(bench.driver, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
-	assert_true(driver_negotiate(bench.driver, bench.driver->offered));
+	bench_next_driver(&bench, used, ARRAY_SIZE(used));
 	driver_queue_setup(bench.driver, 2, 0);
 	driver_set_status(bench.driver, VIRTIO_CONFIG_S_DRIVER_OK);
 	machine_poll(bench.machine);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "../../devicemodel/hw/pci/virtio/virtio_pci.h"
+#include "fake_ioctl.h"
 #include "virtio_driver.h"
 #include "virtio_kernel.h"
 
@@ -52,25 +53,17 @@ static int module_ioctl(unsigned long request, const void *arg)
 	return -ENOTTY;
 }
 
-/* libc's, but for /dev/null. */
-int ioctl(int fd, unsigned long request, ...)
+/* The module is /dev/null. */
+static int fake_ioctl(int fd, unsigned long request, void *arg)
 {
 	struct stat status;
-	va_list args;
-	void *arg;
-	int result;
 
-	va_start(args, request);
-	arg = va_arg(args, void *);
-	va_end(args);
 	if (fstat(fd, &status) || status.st_rdev != makedev(1, 3))
-		return (int)syscall(SYS_ioctl, fd, request, arg);
-	result = module_ioctl(request, arg);
-	if (result >= 0)
-		return result;
-	errno = -result;
-	return -1;
+		return FAKE_NOT_OURS;
+	return module_ioctl(request, arg);
 }
+
+FAKE_IOCTL(fake_ioctl);
 
 /* ---- The module at work ---- */
 

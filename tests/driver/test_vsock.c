@@ -231,11 +231,7 @@ static void test_queue_missing(void **state)
 	struct bench bench = bench_run();
 	const uint8_t *used[2];
 
-	driver_set_status(bench.driver, 0);
-	for (uint16_t i = 0; i < 2; i++)
-		used[i] = bench_used_given_up(&bench, i);
-	driver_set_status(bench.driver, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
-	assert_true(driver_negotiate(bench.driver, bench.driver->offered));
+	bench_next_driver(&bench, used, ARRAY_SIZE(used));
 	driver_queue_setup(bench.driver, 1, 0);
 	driver_set_status(bench.driver, VIRTIO_CONFIG_S_DRIVER_OK);
 	machine_poll(bench.machine);

@@ -65,6 +65,16 @@ static inline const uint8_t *bench_used_given_up(struct bench *bench, uint16_t i
 	return used;
 }
 
+/* The next driver begins, before its queues; the last one's @count used rings are @used. */
+static inline void bench_next_driver(struct bench *bench, const uint8_t **used, uint16_t count)
+{
+	driver_set_status(bench->driver, 0);
+	for (uint16_t i = 0; i < count; i++)
+		used[i] = bench_used_given_up(bench, i);
+	driver_set_status(bench->driver, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+	assert_true(driver_negotiate(bench->driver, bench->driver->offered));
+}
+
 static inline void assert_used_untouched(const uint8_t *used)
 {
 	for (unsigned int i = 0; i < BENCH_USED; i++)

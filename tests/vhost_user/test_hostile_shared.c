@@ -323,13 +323,23 @@ static void inflight_of_another_format(void **state)
 	hostile_serve_one(hostile, 1);
 }
 
+static void move_nowhere(struct front_end *front, uint32_t index)
+{
+	const struct vhost_user_vring_addr nowhere = {
+		.index = index, .desc = 16, .avail = 16, .used = 16
+	};
+
+	assert_int_equal(front_send(front, VHOST_USER_SET_VRING_ADDR, &nowhere, sizeof(nowhere),
+				    NULL, 0, true),
+			 0);
+}
+
 /* A ring that moved where no memory is, and starts again smaller: nothing is left of what it held. */
 static void moved_ring_with_inflight(void **state)
 {
 	struct hostile *hostile = hostile_create(state);
 	struct front_end *front = begin(hostile);
 	struct served *served = hostile->served;
-	struct vhost_user_vring_addr nowhere = { .desc = 16, .avail = 16, .used = 16 };
 	struct inflight_packed *region;
 	struct driver_queue *queue;
 
@@ -355,17 +365,11 @@ static void moved_ring_with_inflight(void **state)
 		assert_int_equal(front_ring_start(front, driver_queue(served->driver, i)), 0);
 		assert_int_equal(front_ring_enable(front, i, true), 0);
 	}
-	nowhere.index = 2; /* so that the device breaks, and what ring 0 is given back stays */
-	assert_int_equal(front_send(front, VHOST_USER_SET_VRING_ADDR, &nowhere, sizeof(nowhere),
-				    NULL, 0, true),
-			 0);
+	move_nowhere(front, 2); /* so that the device breaks, and what ring 0 is given back stays */
 	queue = driver_queue(served->driver, 0);
 	assert_int_equal(front_ring_start(front, queue), 0);
 	assert_int_equal(front_ring_enable(front, 0, true), 0);
-	nowhere.index = 0;
-	assert_int_equal(front_send(front, VHOST_USER_SET_VRING_ADDR, &nowhere, sizeof(nowhere),
-				    NULL, 0, true),
-			 0);
+	move_nowhere(front, 0);
 	driver_queue_prepare(served->driver, 0, 2);
 	front_ring_start(front, queue);
 	finish(hostile, "a ring that moved");

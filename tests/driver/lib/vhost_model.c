@@ -18,6 +18,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "fake_ioctl.h"
 #include "machine.h"
 #include "virtio_transport.h"
 
@@ -490,26 +491,14 @@ static struct vhost_model *model_find(int fd)
 #define REPLACEABLE __attribute__((weak))
 #endif
 
-/* libc's, with the models in front. */
-REPLACEABLE int ioctl(int fd, unsigned long request, ...)
+static int fake_ioctl(int fd, unsigned long request, void *arg)
 {
-	struct vhost_model *model;
-	va_list args;
-	void *arg;
-	int result;
+	struct vhost_model *model = _IOC_TYPE(request) == VHOST_VIRTIO ? model_find(fd) : NULL;
 
-	va_start(args, request);
-	arg = va_arg(args, void *);
-	va_end(args);
-	model = _IOC_TYPE(request) == VHOST_VIRTIO ? model_find(fd) : NULL;
-	if (!model)
-		return (int)syscall(SYS_ioctl, fd, request, arg);
-	result = model_ioctl(model, request, arg);
-	if (result >= 0)
-		return result;
-	errno = -result;
-	return -1;
+	return model ? model_ioctl(model, request, arg) : FAKE_NOT_OURS;
 }
+
+REPLACEABLE FAKE_IOCTL(fake_ioctl);
 
 /* ---- Life cycle ---- */
 
